@@ -1,0 +1,39 @@
+# Everything runs in .venv; PYTHON makes it (`make test PYTHON=python3.13`, after `make clean`).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help .venv demo test test-all lint types bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+
+.venv: $(STAMP) ## set up: the package, editable, with the pinned development dependencies
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+demo: $(STAMP) ## play a few questions and show the traces
+	$(BIN)/python -m benchmarks.demo
+
+test: $(STAMP) ## the core tier: unit tests, doctests, README
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP) ## every tier: core, stress, adapters, browser
+	$(BIN)/python -m pytest -m ''
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict on mtr_env
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure throughput
+	$(BIN)/python -m benchmarks.throughput
+
+clean: ## remove .venv, caches and build outputs
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

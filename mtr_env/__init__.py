@@ -1,0 +1,17 @@
+"""Simulated tool worlds for multi-hop questions as Gymnasium environments.
+
+Importing the package registers ``MTR-HotpotQA-v0``, ``MTR-MuSiQue-v0``, ``MTR-2WikiMultiHopQA-v0``,
+``MTR-Bamboogle-v0`` and ``MTR-Synthetic-v0``.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
+
+from mtr_env.registration import ENV_IDS, register_envs
+from mtr_env.reward import score
+from mtr_env.trace import Trace
+
+register_envs()
+
+__all__ = ["ENV_IDS", "Trace", "__version__", "score"]

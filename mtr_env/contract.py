@@ -1,0 +1,213 @@
+"""The contract of a toolset: are a call's arguments and a tool's response what their schemas promise?
+
+The yes or no and the message both come from ``jsonschema_rs``, whose regular expressions cannot be made to run away
+by a policy's text; the meta-schema check, done once when a toolset is made, comes from ``jsonschema``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from functools import lru_cache
+from typing import Any
+
+import jsonschema
+import jsonschema_rs
+import msgspec
+
+from mtr_env.errors import ToolsetError
+from mtr_env.text import contains_words, fold
+from mtr_env.tool import Schema, Toolset, ToolSpec
+from mtr_env.trace import Call, Fault
+
+MAX_TOOLS = 24
+MAX_TOOLSET_CHARS = 24_000
+_PORTABLE_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}[a-z0-9]", re.ASCII)
+RESERVED_NAMES = frozenset({"reset", "step", "state", "close", "verify", "get_reward", "submit_answer"})
+
+# A generic answer gives nothing away when a tool's description uses the word; everything else must not occur there.
+GENERIC_WORDS = frozenset(
+    """yes no true false none unknown actor actress author writer director producer composer singer performer player
+    person people man woman film movie song album book novel play series band group artist musician poet politician
+    painter scientist company organization organisation university school college team club country city town village
+    state region county district place river mountain island language nationality citizenship occupation profession
+    date year month day time number name title page text query answer question first second third last one two three
+    four five six seven eight nine ten more less same different older younger earlier later before after both neither
+    father mother son daughter brother sister husband wife spouse child children parent family birth death born died
+    capital population area height length age work music war battle king queen president record label award
+    founder owner publisher developer manufacturer creator character location headquarters border religion""".split()
+)
+
+
+class Contract:
+    """A toolset's compiled checks; build it once per toolset and share it. Holds no state but the compiled schemas."""
+
+    def __init__(self, toolset: Toolset) -> None:
+        self.toolset = toolset
+        self.specs = {tool.name: tool for tool in toolset.tools}
+        self._arguments: dict[str, Any] = {}
+        self._responses: dict[str, Any] = {}
+
+    def check_call(self, call: Call, index: int | None = None) -> Fault | None:
+        """The policy's fault in this call (``unknown_tool`` or ``invalid_arguments``), or ``None``."""
+        is_valid = self._arguments.get(call.name)
+        if is_valid is None:
+            spec = self.specs.get(call.name)
+            if spec is None:
+                return Fault("unknown_tool", self._unknown(call.name), index)
+            is_valid = self._arguments[call.name] = _compiled(spec.parameters).is_valid
+        if _holds(is_valid, call.arguments):
+            return None
+        message = _first_error(self.specs[call.name].parameters, call.arguments)
+        return Fault("invalid_arguments", f"Invalid arguments for {call.name}: {message}", index)
+
+    def check_response(self, value: Any, spec: ToolSpec, index: int | None = None) -> Fault | None:
+        """The simulator's fault in this response value (``invalid_response``), or ``None``."""
+        is_valid = self._responses.get(spec.name)
+        if is_valid is None:
+            is_valid = self._responses[spec.name] = _compiled(spec.response).is_valid
+        if _holds(is_valid, value):
+            return None
+        message = _first_error(spec.response, value)
+        return Fault("invalid_response", f"{spec.name} returned an invalid response: {message}", index)
+
+    def _unknown(self, name: str) -> str:
+        near = difflib.get_close_matches(name[:100], self.specs, n=3)
+        hint = f" Did you mean {', '.join(near)}?" if near else ""
+        return f"There is no tool called {name[:100]!r}; the tools are {', '.join(self.specs)}.{hint}"
+
+
+# What jsonschema_rs raises on Python objects that are not JSON (or hold lone surrogates, or are nested too deeply).
+_NOT_JSON = (ValueError, TypeError, OverflowError, RecursionError)
+
+
+def _holds(is_valid: Any, value: Any) -> bool:
+    try:
+        return bool(is_valid(value))
+    except _NOT_JSON:
+        return False
+
+
+def _first_error(schema: Schema, value: Any) -> str:
+    try:
+        errors = sorted(_compiled(schema).iter_errors(value), key=lambda e: (len(e.instance_path), e.message))
+        if not errors:
+            return "the value could not be checked"
+        where = "".join(f"[{part!r}]" for part in errors[0].instance_path)
+        message = errors[0].message
+        return f"{message[:300]}{f' at {where}' if where else ''}."
+    except _NOT_JSON:
+        return "the value is not JSON."
+
+
+@lru_cache(4096)
+def _compile(schema: bytes) -> Any:
+    return jsonschema_rs.Draft202012Validator(msgspec.json.decode(schema))
+
+
+def _compiled(schema: Schema) -> Any:
+    return _compile(msgspec.json.encode(schema))
+
+
+@lru_cache(4096)
+def _schema_problem(schema: bytes) -> str | None:
+    """What is wrong with a schema, or ``None``. Only local references: a schema never makes us fetch anything."""
+    decoded = msgspec.json.decode(schema)
+    for reference in _references(decoded):
+        if not reference.startswith("#"):
+            return f"$ref must be local (begin with '#'), found {reference!r}"
+    try:
+        jsonschema.Draft202012Validator.check_schema(decoded)
+        jsonschema_rs.Draft202012Validator(decoded)
+    except (jsonschema.SchemaError, jsonschema_rs.ValidationError) as error:
+        return str(error.message)[:300]
+    except (ValueError, RecursionError) as error:
+        return str(error)[:300]
+    return None
+
+
+def _references(schema: Any) -> list[str]:
+    found, stack = [], [schema]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, dict):
+            found += [str(part[key]) for key in ("$ref", "$dynamicRef", "$schema") if key in part and key != "$schema"]
+            stack.extend(part.values())
+        elif isinstance(part, list):
+            stack.extend(part)
+    return found
+
+
+def toolset_problems(toolset: Toolset) -> list[str]:
+    """Everything that is wrong with a toolset as such: schemas, portable names, size. Empty when it is sound."""
+    problems = []
+    if not 1 <= len(toolset.tools) <= MAX_TOOLS:
+        problems.append(f"a toolset has 1 to {MAX_TOOLS} tools, found {len(toolset.tools)}")
+    size = 0
+    for tool in toolset.tools:
+        if not _PORTABLE_NAME.fullmatch(tool.name) or tool.name in RESERVED_NAMES:
+            problems.append(f"tool name {tool.name!r} is not portable (lower-case identifier, not reserved)")
+        for what, schema in (("parameters", tool.parameters), ("response", tool.response)):
+            try:
+                encoded = msgspec.json.encode(schema)
+            except (TypeError, ValueError, RecursionError) as error:
+                problems.append(f"{tool.name}: {what} is not JSON: {error}")
+                continue
+            size += len(encoded)
+            problem = _schema_problem(encoded)
+            if problem is not None:
+                problems.append(f"{tool.name}: {what} is not a valid JSON Schema: {problem}")
+        if tool.parameters.get("type") != "object":
+            problems.append(f"{tool.name}: parameters must have type 'object', found {tool.parameters.get('type')!r}")
+        unknown = [name for name in tool.entities if name not in tool.parameters.get("properties", {})]
+        if unknown:
+            problems.append(f"{tool.name}: entity argument {unknown[0]!r} is not among the parameters")
+        size += len(tool.description)
+    if size > MAX_TOOLSET_CHARS:
+        problems.append(f"the toolset has {size} characters, more than {MAX_TOOLSET_CHARS}")
+    return problems
+
+
+def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
+    """The gold answers that a tool gives away: in its name, a description, an enum, an example or any other word.
+
+    An answer that stands in the question already, or consists of generic words only (:data:`GENERIC_WORDS`), is none.
+    """
+    secrets = [s for s in (fold(gold) for gold in golds) if s and not _is_public(s, fold(question))]
+    if not secrets:
+        return []
+    text = fold(tool.name) + " " + _schema_words(msgspec.json.encode((tool.description, tool.parameters, tool.response)))
+    return [secret for secret in secrets if contains_words(text, secret)]
+
+
+def _is_public(answer: str, question: str) -> bool:
+    return contains_words(question, answer) or all(word in GENERIC_WORDS for word in answer.split())
+
+
+# A bound such as "maximum": 5 is no hint, but a number among these may be.
+_VALUE_KEYWORDS = frozenset({"enum", "const", "default", "example", "examples"})
+
+
+@lru_cache(4096)
+def _schema_words(encoded: bytes) -> str:
+    words: list[str] = []
+    stack: list[tuple[str, Any]] = [("", msgspec.json.decode(encoded))]
+    while stack:
+        keyword, part = stack.pop()
+        if isinstance(part, dict):
+            stack.extend(part.items())
+            words.extend(part)
+        elif isinstance(part, list):
+            stack.extend((keyword, item) for item in part)
+        elif isinstance(part, str) or keyword in _VALUE_KEYWORDS:
+            words.append(str(part))
+    return " | ".join(fold(word) for word in words)
+
+
+def check_toolset(toolset: Toolset, question: str, golds: tuple[str, ...]) -> None:
+    """Raises :class:`~mtr_env.errors.ToolsetError` that names every problem and leak of a toolset."""
+    problems = toolset_problems(toolset)
+    for tool in toolset.tools:
+        problems += [f"{tool.name} gives away the gold answer {leak!r}" for leak in leaks(tool, question, golds)]
+    if problems:
+        raise ToolsetError(f"Invalid toolset from {toolset.maker or 'an unnamed maker'}: {'; '.join(problems)}.")

@@ -1,0 +1,54 @@
+"""Randomness as a function: the same key gives the same number on every machine and Python version.
+
+A stream of random numbers depends on how many draws came before; a function of a key does not. So memo hits,
+batching, the order of asynchronous calls, and ``PYTHONHASHSEED`` change nothing (DESIGN, section 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Key = str | int
+
+_SCALE = 2.0**-53
+
+
+def bits(*key: Key) -> int:
+    """64 random bits, a pure function of ``key`` (strings and integers of any size).
+
+    >>> bits("noise", 7) == bits("noise", 7), bits("noise", 7) == bits("noise", "7")
+    (True, False)
+    """
+    text = "\x1f".join([part.replace("\x1f", "\x1f\x1f") if type(part) is str else f"\x1e{part}" for part in key])
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def uniform(*key: Key) -> float:
+    """A number in [0, 1), a pure function of ``key``."""
+    return (bits(*key) >> 11) * _SCALE
+
+
+def below(n: int, *key: Key) -> int:
+    """An integer in [0, n), a pure function of ``key``; ``n`` is at least 1 and far below 2**64.
+
+    >>> all(0 <= below(6, "die", i) < 6 for i in range(100))
+    True
+    """
+    return bits(*key) * n >> 64
+
+
+def choice(items: Sequence[Item], *key: Key) -> Item:
+    """One of ``items``, which is not empty."""
+    return items[below(len(items), *key)]
+
+
+def shuffled(items: Sequence[Item], *key: Key) -> list[Item]:
+    """The items in a random order that depends on ``key`` only.
+
+    >>> shuffled("abc", 1) == shuffled("abc", 1), sorted(shuffled("abc", 1))
+    (True, ['a', 'b', 'c'])
+    """
+    return [items[i] for i in sorted(range(len(items)), key=lambda i: (bits(*key, i), i))]

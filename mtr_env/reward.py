@@ -1,0 +1,294 @@
+"""The composite trace reward: is the answer right, and is the trace consistent with itself?
+
+``mtr-v0``:  R = answer x (1 - w + w x c),  w = 0.4,  c = the mean of the consistency parts that are not ``None``
+(0 without a tool call). It is a product: a consistent wrong answer earns nothing, and a lucky right answer without
+evidence earns 0.6. The paper publishes no formula; this one is ours (DESIGN, section 5).
+
+Everything here is a pure function of the trace: the reward that was paid and the reward of the saved trace are equal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from mtr_env.contract import GENERIC_WORDS
+from mtr_env.identity import IdentityCache
+from mtr_env.metrics import metrics
+from mtr_env.question import Question
+from mtr_env.text import contains_words, fold, normalize_answer
+from mtr_env.trace import Call, Response, Trace
+
+Part = Callable[[Trace], float | None]
+"""A reward part: a number in [0, 1], or ``None`` where it does not apply."""
+
+
+class Reward(Struct, frozen=True):
+    """A scored trace. ``total`` is in [0, 1], or ``None`` when the trace is unscored (``unscored`` says why)."""
+
+    total: float | None
+    parts: dict[str, float | None]
+    unscored: str | None = None
+
+
+class Rubric(Struct, frozen=True):
+    """An answer part, weighted consistency parts, and how they are put together.
+
+    ``form="product"``: answer x (1 - w + w x c); ``form="sum"``: (1 - w) x answer + w x c. ``weight`` is w in [0, 1];
+    ``weights`` gives single consistency parts another weight than 1 in the mean c.
+    """
+
+    name: str
+    answer: Part
+    consistency: Mapping[str, Part]
+    weight: float = 0.4
+    form: Literal["product", "sum"] = "product"
+    weights: Mapping[str, float] = {}
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.weight <= 1:
+            raise ValueError(f"Rubric {self.name!r}: weight must be in [0, 1], found {self.weight}.")
+        unknown = sorted(set(self.weights) - set(self.consistency))
+        if unknown:
+            raise ValueError(f"Rubric {self.name!r}: weights for unknown parts {unknown}; parts: {[*self.consistency]}.")
+
+    def __deepcopy__(self, memo: object) -> Rubric:
+        return self
+
+
+def score(trace: Trace, rubric: Rubric | str = "mtr-v0") -> Reward:
+    """The reward of a trace, finished or not. ``rubric`` is a :class:`Rubric` or the name of one in ``RUBRICS``."""
+    rubric = get_rubric(rubric)
+    reason = unscored(trace)
+    if reason is not None:
+        return Reward(None, {}, reason)
+    answer = rubric.answer(trace)
+    parts: dict[str, float | None] = {"answer": answer}
+    total_weight = total = 0.0
+    for name, part in rubric.consistency.items():
+        value = parts[name] = part(trace)
+        if value is not None:
+            weight = rubric.weights.get(name, 1.0)
+            total_weight += weight
+            total += weight * value
+    c = total / total_weight if total_weight and trace.call_count else 0.0
+    w = rubric.weight
+    right = answer or 0.0
+    return Reward(right * (1 - w + w * c) if rubric.form == "product" else (1 - w) * right + w * c, parts)
+
+
+def unscored(trace: Trace) -> str | None:
+    """Why a trace has no score, or ``None``: an outage ended it, or the simulator broke its contract and the answer
+    is wrong or missing (which nobody may charge to the policy)."""
+    for step in trace.steps:
+        for fault in step.faults:
+            if fault.blame == "infrastructure":
+                return fault.message
+            if fault.blame == "simulator" and trace.stop_reason is not None and not metrics(trace).em:
+                return fault.message
+    return None
+
+
+# ---------------------------------------------------------------------------------------------------------- the parts
+
+
+def exact(trace: Trace) -> float:
+    """1 when the answer equals a gold answer or alias after the official normalisation, else 0."""
+    return metrics(trace).em
+
+
+def word_f1(trace: Trace) -> float:
+    """Official word F1 of the answer (for ablations: it pays hedging)."""
+    return metrics(trace).f1
+
+
+def contract(trace: Trace) -> float:
+    """max(0, 1 - policy faults / 3): counted, not averaged, so that junk calls cannot dilute a fault."""
+    return max(0.0, 1 - sum(fault.blame == "policy" for step in trace.steps for fault in step.faults) / 3)
+
+
+def provenance(trace: Trace) -> float:
+    """max(0, 1 - invented / 3): calls that use a name or number which neither the question nor a sourced value gave."""
+    return max(0.0, 1 - invented_calls(trace) / 3)
+
+
+def support(trace: Trace) -> float | None:
+    """Share of the question's evidence among the sources observed before the answer.
+
+    Without annotation: 1 when the answer occurs in a sourced value, else 0; ``None`` when there is no answer either,
+    or when it is yes or no, which occurs nowhere.
+    """
+    if not trace.question.evidence:
+        return _answer_in_sourced_value(trace)
+    seen = {source for _, response in trace.exchanges() for source in response.sources}
+    evidence = trace.question.evidence
+    return sum(not seen.isdisjoint(unit.any_of) for unit in evidence) / len(evidence)
+
+
+def economy(trace: Trace) -> float | None:
+    """1 - wasted / calls; a wasted call adds neither a new source nor a new computed value.
+
+    Calls that noise or a fault answered leave both counts; ``None`` when no call is left.
+    """
+    seen: set[str] = set()
+    computed: list[Any] = []
+    calls = wasted = 0
+    for call, response in trace.exchanges():
+        if response.origin == "noise":
+            continue
+        calls += 1
+        new = not seen.issuperset(response.sources)
+        seen.update(response.sources)
+        if not new and response.sources and _computes(trace, call) and response.value not in computed:
+            computed.append(response.value)
+            new = True
+        wasted += not new
+    return 1 - wasted / calls if calls else None
+
+
+def _computes(trace: Trace, call: Call) -> bool:
+    spec = trace.toolset.get(call.name)
+    return spec is not None and spec.binding.startswith("compute:")
+
+
+def _answer_in_sourced_value(trace: Trace) -> float | None:
+    answer = normalize_answer(trace.answer or "")
+    if not answer or answer in ("yes", "no"):
+        return None
+    return float(
+        any(
+            contains_words(normalize_answer(text), answer)
+            for call, response in trace.exchanges()
+            for text in sourced_strings(call, response)
+        )
+    )
+
+
+# --------------------------------------------------------------------------------------------------------- provenance
+
+_WORD = re.compile(r"[^\W_]+")
+_FUNCTION_WORDS = GENERIC_WORDS | frozenset(
+    """a an the and or but nor of in on at by for from to with without into onto over under about as than then so
+    who whom whose what which when where why how is are was were be been being am do does did done has have had having
+    can could will would shall should may might must not if that this these those it its he she they his her their
+    i me my we our you your there here also only just find get give tell list show look search same""".split()
+)
+
+
+def invented_calls(trace: Trace) -> int:
+    """How many calls use a named entity or number that comes neither from the question nor from an earlier sourced
+    value. An entity-typed argument counts as a whole; inside free text, names and numbers count and other words are
+    free (paraphrase). A name of the evidence that was not seen yet counts however it is written."""
+    known = f"| {fold(trace.question.text)} |"
+    names = _NAMES.get(trace.question, _evidence_names)
+    invented = 0
+    for step in trace.steps:
+        faulty = [fault.call for fault in step.faults] if step.faults else ()
+        for i, call in enumerate(step.calls):
+            invented += _is_invented(trace, call, known, names)
+            response = step.responses[i]
+            if response is not None and i not in faulty:
+                known += "".join([f" {fold(text)} |" for text in sourced_strings(call, response)])
+    return invented
+
+
+def _is_invented(trace: Trace, call: Call, known: str, names: Mapping[str, tuple[str, ...]]) -> bool:
+    spec = trace.toolset.get(call.name)
+    entities = spec.entities if spec is not None else ()
+    for name, argument in call.arguments.items():
+        if name in entities and isinstance(argument, str):
+            folded = fold(argument)
+            if folded and f" {folded} " not in known:
+                return True
+        elif isinstance(argument, int) and 0 <= argument <= 20:
+            continue  # a setting (how many results, which rank), not a fact
+        elif any(_text_invents(text, known, names) for text in _strings(argument)):
+            return True
+    return False
+
+
+def _text_invents(text: str, known: str, names: Mapping[str, tuple[str, ...]]) -> bool:
+    words = _WORD.findall(text)
+    for i, word in enumerate(words):
+        is_number = any(c.isdigit() for c in word)
+        is_name = word[0].isupper() and (i > 0 or (len(words) > 1 and words[1][0].isupper()))
+        if is_number or is_name:
+            folded = fold(word)
+            if f" {folded} " not in known and (is_number or folded not in _FUNCTION_WORDS):
+                return True
+    folded = f" {fold(text)} "
+    return any(
+        f" {name} " in folded and f" {name} " not in known
+        for word in dict.fromkeys(folded.split())
+        for name in names.get(word, ())
+    )
+
+
+def _evidence_names(question: Question) -> dict[str, tuple[str, ...]]:
+    """Every name of the evidence and the gold answers, folded, by its first word."""
+    texts = [p.title for p in question.paragraphs]
+    texts += [name for fact in question.facts for name in (fact.subject, fact.object)]
+    table: dict[str, tuple[str, ...]] = {}
+    for name in dict.fromkeys(fold(text) for text in (*texts, *question.golds)):
+        words = name.split()
+        if words and not all(word in _FUNCTION_WORDS for word in words):
+            table[words[0]] = (*table.get(words[0], ()), name)
+    return table
+
+
+_NAMES: IdentityCache[Question, dict[str, tuple[str, ...]]] = IdentityCache(512)
+
+
+def sourced_strings(call: Call, response: Response) -> Iterator[str]:
+    """The strings and numbers of a response that the evidence supports: none without sources."""
+    return stated_strings(call, response.value) if response.sources else iter(())
+
+
+def stated_strings(call: Call, value: Any) -> Iterator[str]:
+    """The strings and numbers of a response's value, in order, without those that only echo an argument of the call."""
+    echoes = set(_strings(call.arguments))
+    return (text for text in _strings(value) if text not in echoes)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All strings and numbers of a JSON value as text, keys excluded."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from _strings(item)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield str(value)
+
+
+CONSISTENCY: Mapping[str, Part] = {
+    "contract": contract,
+    "provenance": provenance,
+    "support": support,
+    "economy": economy,
+}
+
+RUBRICS: dict[str, Rubric] = {
+    rubric.name: rubric
+    for rubric in (
+        Rubric("mtr-v0", exact, CONSISTENCY),
+        Rubric("em", exact, {}, weight=0.0),
+        Rubric("additive", exact, CONSISTENCY, form="sum"),
+        Rubric("f1", word_f1, CONSISTENCY),
+    )
+}
+
+
+def get_rubric(rubric: str | Rubric) -> Rubric:
+    """The rubric called ``rubric``, or the object itself. Raises ``ValueError`` for an unknown name."""
+    if not isinstance(rubric, str):
+        return rubric
+    if rubric not in RUBRICS:
+        raise ValueError(f"Unknown rubric {rubric!r}; expected one of {', '.join(map(repr, RUBRICS))}.")
+    return RUBRICS[rubric]

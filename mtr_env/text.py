@@ -1,0 +1,59 @@
+"""Comparing names and finding them in text: the rules that decide whether two strings mean the same thing."""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from functools import lru_cache
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_NOT_WORD = re.compile(r"[^\w]+|_+")
+_TRAILING_PARENTHESIS = re.compile(r"\s*\([^()]{1,80}\)\s*$")
+_CACHED_LENGTH = 2000  # longer strings are rare and would make the caches big
+
+
+def normalize_answer(text: str) -> str:
+    """The official SQuAD / HotpotQA normaliser: lower case, no ASCII punctuation, no articles, single spaces.
+
+    >>> normalize_answer(" The  U.S. of  A ")
+    'us of'
+    """
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+def _fold(text: str) -> str:
+    if not text.isascii():
+        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    return _NOT_WORD.sub(" ", text.casefold()).strip()
+
+
+_fold_cached = lru_cache(32768)(_fold)
+
+
+def fold(text: str) -> str:
+    """The words of a text, without case, diacritics and punctuation, joined by single spaces.
+
+    >>> fold("  Jan Svěrák's -- 'Kolya' ")
+    'jan sverak s kolya'
+    """
+    return _fold_cached(text) if len(text) <= _CACHED_LENGTH else _fold(text)
+
+
+def name_key(text: str) -> str:
+    """A key under which two spellings of one name meet: folded, without a trailing parenthesis.
+
+    >>> name_key('"Limehouse Blues') == name_key("Limehouse Blues (song)")
+    True
+    """
+    return fold(_TRAILING_PARENTHESIS.sub("", text)) or fold(text)
+
+
+def contains_words(text: str, words: str) -> bool:
+    """Whether the folded ``words`` occur as whole words, in order and adjacent, in the folded ``text``; no words never do.
+
+    >>> contains_words("the green mile", "green"), contains_words("greenland", "green")
+    (True, False)
+    """
+    return words in text and bool(words) and f" {words} " in f" {text} "

@@ -1,0 +1,78 @@
+"""What a ToolActor is: the one place where an episode touches anything outside its own rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from mtr_env.question import View
+from mtr_env.tool import ToolSpec
+from mtr_env.trace import Call, Response, Trace
+
+
+class CallKey(NamedTuple):
+    """What randomness in a response may depend on: nothing else. ``call`` is the canonical call, ``attempt`` how often
+    the same call was made before in this episode."""
+
+    seed: int
+    question_id: str
+    call: str
+    attempt: int
+
+
+class History(Sequence[tuple[Call, Response]]):
+    """The calls of an episode whose responses the policy saw, each with its response, made when somebody looks."""
+
+    __slots__ = ("_pairs", "_pending", "_trace")
+
+    def __init__(self, trace: Trace, pending: Sequence[tuple[Call, Response]] = ()) -> None:
+        self._trace = trace
+        self._pending = pending
+        self._pairs: list[tuple[Call, Response]] | None = None
+
+    def _all(self) -> list[tuple[Call, Response]]:
+        if self._pairs is None:
+            self._pairs = [*self._trace.exchanges(), *self._pending]
+        return self._pairs
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __getitem__(self, index):  # type: ignore[no-untyped-def]
+        return self._all()[index]
+
+    def __iter__(self) -> Iterator[tuple[Call, Response]]:
+        return iter(self._all())
+
+
+class ToolRequest(NamedTuple):
+    """One call to respond to, with everything an actor may know about it."""
+
+    call: Call
+    spec: ToolSpec
+    view: View
+    history: History
+    key: CallKey
+
+
+@runtime_checkable
+class ToolActor(Protocol):
+    """Simulates tools. Deep-copyable; ``name`` describes it, with its settings, in every trace.
+
+    ``respond`` raises :class:`~mtr_env.errors.InfrastructureError` when it cannot answer for a reason that is not the
+    call's: the episode then ends unscored. An unknown entity is a normal response. An actor may also have
+    ``respond_many(requests) -> list[Response | Exception]``, which a vector env prefers.
+    """
+
+    name: str
+
+    def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
+        """The response to one call; its value must satisfy ``spec.response``."""
+
+
+@runtime_checkable
+class BatchToolActor(ToolActor, Protocol):
+    """A ToolActor that answers many calls of different episodes at once."""
+
+    def respond_many(self, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
+        """The responses in the order of the requests; a failed one is the exception, the others are not affected."""

@@ -1,0 +1,25 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Callable[[str], Path]:
+    """The path of a real data file, e.g. `shared_data("hotpotqa/dev_shared.jsonl")`; skips where there are none."""
+
+    def path(relative: str) -> Path:
+        if not SHARED_DATA.is_dir():
+            pytest.skip("../shared/data is absent")
+        found = SHARED_DATA / relative
+        assert found.exists(), f"../shared/data exists but holds no {relative}"
+        return found
+
+    return path
