@@ -176,7 +176,9 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
     secrets = [s for s in (fold(gold) for gold in golds) if s and not _is_public(s, fold(question))]
     if not secrets:
         return []
-    text = fold(tool.name) + " " + _schema_words(msgspec.json.encode((tool.description, tool.parameters, tool.response)))
+    text = (
+        fold(tool.name) + " " + _schema_words(msgspec.json.encode((tool.description, tool.parameters, tool.response)))
+    )
     return [secret for secret in secrets if contains_words(text, secret)]
 
 

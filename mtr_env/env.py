@@ -74,6 +74,7 @@ class MTREnv(gym.Env[str, str]):
         self.render_mode = render_mode
         self._stage: Stage | None = None
         self._trace: Trace | None = None
+        self._over = False
         self._episodes = Seeds()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[str, dict[str, Any]]:
@@ -85,6 +86,7 @@ class MTREnv(gym.Env[str, str]):
         if question_id is None:
             question_id = self.game.question_for(episode_seed)
         self._stage, self._trace = self.game.begin(question_id, episode_seed)
+        self._over = False
         return first_observation(self._stage), reset_info(self._stage, self._trace)
 
     def step(self, action: str) -> tuple[str, float, bool, bool, dict[str, Any]]:
@@ -94,11 +96,12 @@ class MTREnv(gym.Env[str, str]):
             raise gym.error.ResetNeeded("Call reset() before step().")
         if type(action) is not str:
             action = check_action(action)
-        before = trace.steps
-        if before and trace.stop_reason is not None:
+        if self._over:
             raise gym.error.ResetNeeded(f"The episode has ended ({trace.stop_reason}); call reset() first.")
         self._trace = trace = drive(stage, trace, action, self.game.tool_actor)
-        return outcome(self.game, trace)
+        result = outcome(self.game, trace)
+        self._over = result[2] or result[3]
+        return result
 
     def snapshot(self) -> Trace:
         """The state of the episode: its trace. Frozen, so it stays as it is while the environment goes on."""
@@ -110,6 +113,7 @@ class MTREnv(gym.Env[str, str]):
         """Goes on from a trace (of :meth:`snapshot`, or a saved one); returns the observation and ``reset``'s info."""
         self._stage = self.game.resume(trace)
         self._trace = trace
+        self._over = trace.stop_reason is not None
         last = trace.steps[-1].observation if trace.steps else first_observation(self._stage)
         return last, reset_info(self._stage, trace)
 

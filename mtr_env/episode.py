@@ -1,18 +1,15 @@
 """The episode: one set of rules that the environment, the vector environment and the asynchronous loop drive.
 
 A transition is two pure halves with one effect between them: what did the policy say (:meth:`Stage.decide`), then the
-ToolActor responds, then what does the policy see (:meth:`Stage.show`). :func:`transition` is a generator that stands
-still at the effect: it yields each request and is sent the response, so who answers, and how many at once, is the
-driver's business.
+ToolActor responds, then what does the policy see (:meth:`Stage.show`). :class:`Turn` stands still at the effect: it
+hands out each request and takes the response, so who answers, and how many at once, is the driver's business.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Generator
-from typing import NamedTuple
 
-from msgspec.structs import replace
+from msgspec import Struct
 
 from mtr_env import __version__, draw
 from mtr_env.contract import Contract
@@ -32,16 +29,16 @@ _MEMO_SIZE = 256
 _MEMO_CHARS = 4000
 
 
-class Runnable(NamedTuple):
-    """A call that keeps the contract: its index in the action, its tool, and its canonical form."""
+class Runnable(Struct, frozen=True):
+    """A call that keeps the contract: its number in the action (from 0), its tool, and its canonical form."""
 
-    index: int
+    number: int
     call: Call
     spec: ToolSpec
     canonical: str
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """What an action says and which of its calls may run. ``faults`` are the policy's."""
 
     action: str
@@ -51,10 +48,11 @@ class Decision(NamedTuple):
     answer: str | None = None
 
 
-class Shown(NamedTuple):
-    """A response as the policy sees it; ``fault`` is set when it broke its schema."""
+class Shown(Struct, frozen=True):
+    """A response of a tool as the policy sees it; ``fault`` is set when it broke the tool's schema."""
 
     response: Response
+    spec: ToolSpec
     text: str
     fault: Fault | None
 
@@ -74,7 +72,7 @@ class Stage:
         self.grammar = grammar
         self.prompt: Prompt = grammar.render_prompt(question.text, toolset)
         self._decisions: dict[str, Decision] = {}
-        self._shown: dict[int, tuple[ToolSpec, Shown]] = {}
+        self._shown: dict[int, Shown] = {}
 
     def decide(self, action: str) -> Decision:
         """The first half: what the policy said. Pure, never raises for anything a policy can write."""
@@ -100,30 +98,31 @@ class Stage:
             return Decision(action, faults=(parsed,))
         if parsed.answer is not None:
             return Decision(action, answer=parsed.answer)
-        runnable, faults = [], []
+        runnable: list[Runnable] = []
+        faults: list[Fault] = []
         for i, call in enumerate(parsed.calls):
-            fault = self.contract.check_call(call, i)
-            if fault is None:
+            broken = self.contract.check_call(call, i)
+            if broken is None:
                 runnable.append(Runnable(i, call, self.contract.specs[call.name], canonical(call)))
             else:
-                faults.append(fault)
+                faults.append(broken)
         return Decision(action, parsed.calls, tuple(runnable), tuple(faults))
 
     def show(self, item: Runnable, response: Response) -> Shown:
         """The second half for one call: is the response what the tool promised, and how does it read?"""
-        entry = self._shown.get(id(response))
+        shown = self._shown.get(id(response))
         # The entry holds the response, so as long as it is there its id belongs to this very object.
-        if entry is not None and entry[0] is item.spec and entry[1].fault is None:
-            return entry[1]
-        fault = self.contract.check_response(response.value, item.spec, item.index)
+        if shown is not None and shown.spec is item.spec and shown.fault is None:
+            return shown
+        spec = item.spec
+        fault = self.contract.check_response(response.value, spec, item.number)
         if fault is None:
-            text = self.grammar.render_result(Result(item.call.name, response.value))
+            text = self.grammar.render_result(Result(spec.name, response.value))
         else:
-            text = self.show_fault(item.call.name, fault)
-        shown = Shown(response, text, fault)
+            text = self.show_fault(spec.name, fault)
         if len(self._shown) >= _MEMO_SIZE:
             self._shown.clear()
-        self._shown[id(response)] = (item.spec, shown)
+        shown = self._shown[id(response)] = Shown(response, spec, text, fault)
         return shown
 
     def show_fault(self, tool: str, fault: Fault) -> str:
@@ -134,47 +133,72 @@ class Stage:
         return self.grammar.render_result(Result(tool, {"error": {"code": fault.kind, "message": message}}))
 
 
-def transition(
-    stage: Stage, trace: Trace, action: str
-) -> Generator[ToolRequest, Response | Exception, Trace]:
-    """One step: yields a request for each call that may run, is sent its response (or the exception that stands for an
-    outage), and returns the trace with the new step. The calls of one action run in order."""
-    decision = stage.decide(action)
-    calls = decision.calls
-    if not calls:
-        observation = "" if decision.answer is not None else stage.show_fault("", decision.faults[0])
-        step = Step(decision.action, (), (), decision.faults, observation, decision.answer)
-        return replace(trace, steps=(*trace.steps, step))
-    responses: list[Response | None] = [None] * len(calls)
-    texts = [""] * len(calls)
-    faults = list(decision.faults)
-    pending: list[tuple[Call, Response]] = []
-    for item in decision.runnable:
-        call = item.call
-        key = CallKey(trace.seed, stage.question.id, item.canonical, _attempts(trace, pending, call))
-        response = yield ToolRequest(call, item.spec, stage.view, History(trace, tuple(pending)), key)
+class Turn:
+    """One transition under way: :meth:`request`, have it answered, :meth:`receive`, until there is no request left;
+    then :meth:`trace` is the trace with the new step. The calls of one action run in order."""
+
+    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_responses", "_stage", "_texts")
+
+    def __init__(self, stage: Stage, trace: Trace, action: str) -> None:
+        self._stage = stage
+        self._before = trace
+        self._decision = decision = stage.decide(action)
+        self._done = 0
+        self._faults = decision.faults
+        self._responses: list[Response | None] = [None] * len(decision.calls)
+        self._texts = [""] * len(decision.calls)
+        self._pending: tuple[tuple[Call, Response], ...] = ()
+
+    def request(self) -> ToolRequest | None:
+        """What a ToolActor has to answer now, or ``None`` when the transition is complete."""
+        runnable = self._decision.runnable
+        if self._done == len(runnable):
+            return None
+        item = runnable[self._done]
+        before, stage = self._before, self._stage
+        attempts = _attempts(before, self._pending, item.call)
+        key = CallKey(before.seed, stage.question.id, item.canonical, attempts)
+        return ToolRequest(item.call, item.spec, stage.view, History(before, self._pending), key)
+
+    def receive(self, response: Response | Exception) -> None:
+        """Takes the answer to the last request; an exception stands for an outage, after which no call runs."""
+        item = self._decision.runnable[self._done]
         if isinstance(response, Exception):
-            faults.append(Fault("infrastructure", _reason(item.call.name, response), item.index))
-            break
-        shown = stage.show(item, response)
-        responses[item.index] = response
-        texts[item.index] = shown.text
+            self._faults += (Fault("infrastructure", _reason(item.spec.name, response), item.number),)
+            self._done = len(self._decision.runnable)
+            return
+        self._done += 1
+        shown = self._stage.show(item, response)
+        self._responses[item.number] = response
+        self._texts[item.number] = shown.text
         if shown.fault is None:
-            pending.append((call, response))
+            self._pending += ((item.call, response),)
         else:
-            faults.append(shown.fault)
-    for fault in faults:
-        if fault.call is not None and responses[fault.call] is None:
-            texts[fault.call] = stage.show_fault(calls[fault.call].name, fault)
-    observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
-    step = Step(decision.action, calls, tuple(responses), tuple(faults), observation)
-    return replace(trace, steps=(*trace.steps, step))
+            self._faults += (shown.fault,)
+
+    def trace(self) -> Trace:
+        """The trace with this step."""
+        decision, stage, before, texts = self._decision, self._stage, self._before, self._texts
+        for fault in self._faults:
+            if fault.call is None:
+                texts = [stage.show_fault("", fault)]
+            elif self._responses[fault.call] is None:
+                texts[fault.call] = stage.show_fault(decision.calls[fault.call].name, fault)
+        observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
+        step = Step(
+            decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer
+        )
+        return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
 
 
-def _attempts(trace: Trace, pending: list[tuple[Call, Response]], call: Call) -> int:
+def _attempts(trace: Trace, pending: tuple[tuple[Call, Response], ...], call: Call) -> int:
     """How often the same call was made before in this episode."""
-    earlier = sum([step.calls.count(call) for step in trace.steps])
-    return earlier + sum([before == call for before, _ in pending])
+    count = 0
+    for step in trace.steps:
+        count += step.calls.count(call)
+    for before, _ in pending:
+        count += before == call
+    return count
 
 
 def _reason(tool: str, error: Exception) -> str:
@@ -186,8 +210,8 @@ def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     """An actor's response, or what it raised. An actor is somebody else's code at the one effect of an episode: an
     outage there, of whatever class, ends this episode unscored and no other; it is logged with its traceback."""
     try:
-        return actor.respond(*request)
-    except Exception as error:  # noqa: BLE001 - see above: the plug's boundary
+        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except Exception as error:
         log_outage(error)
         return error
 
@@ -198,15 +222,11 @@ def log_outage(error: BaseException) -> None:
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
-    """Runs one transition to its end with an actor that answers one call at a time."""
-    steps = transition(stage, trace, action)
-    try:
-        request = next(steps)
-        while True:
-            request = steps.send(respond(actor, request))
-    except StopIteration as end:
-        result: Trace = end.value
-        return result
+    """One transition with an actor that answers one call at a time."""
+    turn = Turn(stage, trace, action)
+    while (request := turn.request()) is not None:
+        turn.receive(respond(actor, request))
+    return turn.trace()
 
 
 class Game:

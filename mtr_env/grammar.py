@@ -9,7 +9,6 @@ plain text and as ``\\u003c`` in JSON.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -71,12 +70,7 @@ class Grammar(Protocol):
         """The inverse of the joined :meth:`render_result` texts; raises ``ValueError`` on any other text."""
 
 
-class _RawCall(Struct, forbid_unknown_fields=True):
-    name: str
-    arguments: dict[str, Any] = {}
-
-
-_decode_call = msgspec.json.Decoder(_RawCall).decode
+_decode_call = msgspec.json.Decoder(Call).decode
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_result = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
@@ -207,6 +201,8 @@ class HermesGrammar:
         """See :class:`Grammar`."""
         if len(text) > MAX_ACTION_CHARS:
             return _TOO_LONG
+        if text.startswith("<tool_call>") and text.endswith("</tool_call>") and text.count("<") == 2:
+            return self._parse_calls(text, 0, "")  # by far the most frequent form: the rest looks for other tags
         thought = ""
         end = text.find("</think>")
         if end >= 0:
@@ -245,11 +241,10 @@ class HermesGrammar:
             if len(calls) == MAX_CALLS_PER_STEP:
                 return _TOO_MANY
             try:
-                raw = _decode_call(text[at + 11 : end])
+                calls.append(_decode_call(text[at + 11 : end]))
             except _BAD_JSON as error:
                 return _json_fault(error)
-            calls.append(Call(raw.name, raw.arguments))
-            rest = text[end + 12 :].lstrip() if len(text) > end + 12 else ""
+            rest = text[end + 12 :].lstrip()
             if not rest:
                 return Action(tuple(calls), None, thought)
             if not rest.startswith("<tool_call>"):
@@ -365,8 +360,7 @@ class ReactGrammar:
 
 
 GRAMMARS: dict[str, Grammar] = {
-    g.name: g
-    for g in (HermesGrammar(), HermesGrammar("compact"), ReactGrammar(), ReactGrammar("compact"))
+    g.name: g for g in (HermesGrammar(), HermesGrammar("compact"), ReactGrammar(), ReactGrammar("compact"))
 }
 
 

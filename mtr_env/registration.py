@@ -139,7 +139,9 @@ def make_synthetic_game(**options: Unpack[SyntheticOptions]) -> Game:
             raise ValueError(f"{SYNTHETIC} is generated, so it takes no {name}= (it has split=, hops=, distractors=).")
     maker = options.get("tool_maker")
     if maker is not None and "extra_tools" in options:
-        raise ValueError("extra_tools= is for the default ToolMaker: give either extra_tools= or tool_maker=, not both.")
+        raise ValueError(
+            "extra_tools= is for the default ToolMaker: give either extra_tools= or tool_maker=, not both."
+        )
     world = SyntheticWorld(
         split=options.get("split", "sample"),
         hops=options.get("hops", (2, 3, 4)),

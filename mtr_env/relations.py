@@ -102,6 +102,14 @@ def _rows() -> dict[str, Relation]:
         ("owned by", "entity", "entity", "organization", "Who owns something."),
         ("named after", "entity", "entity", "entity", "What or whom something is named after."),
         ("has part", "entity", "entity", "entity", "The parts or members of something."),
+        ("part of", "entity", "entity", "entity", "The larger thing something is a part of."),
+        ("member of", "entity", "entity", "organization", "Groups or organizations that something is a member of."),
+        ("instance of", "entity", "entity", "text", "What kind of thing something is."),
+        ("location", "entity", "entity", "place", "Where something is or takes place."),
+        ("location of formation", "organization", "organization", "place", "Where a group or organization was formed."),
+        ("work location", "person", "person", "place", "Where a person works or worked."),
+        ("capital of", "city", "place", "place", "The country or region whose capital a city is."),
+        ("contains administrative territorial entity", "place", "place", "place", "The regions that lie in a place."),
     ]
     names = {
         "located in the administrative territorial entity": "region",
@@ -118,6 +126,10 @@ def _rows() -> dict[str, Relation]:
         "educated at": "alma_mater",
         "member of sports team": "sports_teams",
         "country of citizenship": "citizenship",
+        "instance of": "kind",
+        "location of formation": "formation_place",
+        "capital of": "territory_of_capital",
+        "contains administrative territorial entity": "regions_inside",
     }
     table = {}
     for name, argument, subject, kind, description in rows:

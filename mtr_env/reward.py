@@ -10,7 +10,7 @@ Everything here is a pure function of the trace: the reward that was paid and th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
@@ -53,7 +53,9 @@ class Rubric(Struct, frozen=True):
             raise ValueError(f"Rubric {self.name!r}: weight must be in [0, 1], found {self.weight}.")
         unknown = sorted(set(self.weights) - set(self.consistency))
         if unknown:
-            raise ValueError(f"Rubric {self.name!r}: weights for unknown parts {unknown}; parts: {[*self.consistency]}.")
+            raise ValueError(
+                f"Rubric {self.name!r}: weights for unknown parts {unknown}; parts: {[*self.consistency]}."
+            )
 
     def __deepcopy__(self, memo: object) -> Rubric:
         return self
@@ -107,7 +109,7 @@ def word_f1(trace: Trace) -> float:
 
 def contract(trace: Trace) -> float:
     """max(0, 1 - policy faults / 3): counted, not averaged, so that junk calls cannot dilute a fault."""
-    return max(0.0, 1 - sum(fault.blame == "policy" for step in trace.steps for fault in step.faults) / 3)
+    return max(0.0, 1 - sum([fault.blame == "policy" for fault in trace.faults]) / 3)
 
 
 def provenance(trace: Trace) -> float:
@@ -205,26 +207,30 @@ def _is_invented(trace: Trace, call: Call, known: str, names: Mapping[str, tuple
                 return True
         elif isinstance(argument, int) and 0 <= argument <= 20:
             continue  # a setting (how many results, which rank), not a fact
-        elif any(_text_invents(text, known, names) for text in _strings(argument)):
-            return True
+        else:
+            for text in _strings(argument):
+                if _text_invents(text, known, names):
+                    return True
     return False
 
 
 def _text_invents(text: str, known: str, names: Mapping[str, tuple[str, ...]]) -> bool:
     words = _WORD.findall(text)
     for i, word in enumerate(words):
-        is_number = any(c.isdigit() for c in word)
-        is_name = word[0].isupper() and (i > 0 or (len(words) > 1 and words[1][0].isupper()))
-        if is_number or is_name:
-            folded = fold(word)
-            if f" {folded} " not in known and (is_number or folded not in _FUNCTION_WORDS):
+        if not word.isalpha():  # it has a digit
+            if f" {fold(word)} " not in known:
                 return True
-    folded = f" {fold(text)} "
-    return any(
-        f" {name} " in folded and f" {name} " not in known
-        for word in dict.fromkeys(folded.split())
-        for name in names.get(word, ())
-    )
+        elif word[0].isupper() and (i > 0 or (len(words) > 1 and words[1][0].isupper())):
+            folded = fold(word)
+            if f" {folded} " not in known and folded not in _FUNCTION_WORDS:
+                return True
+    folded = fold(text)
+    padded = f" {folded} "
+    for word in names.keys() & set(folded.split()):
+        for name in names[word]:
+            if f" {name} " in padded and f" {name} " not in known:
+                return True
+    return False
 
 
 def _evidence_names(question: Question) -> dict[str, tuple[str, ...]]:
@@ -242,29 +248,36 @@ def _evidence_names(question: Question) -> dict[str, tuple[str, ...]]:
 _NAMES: IdentityCache[Question, dict[str, tuple[str, ...]]] = IdentityCache(512)
 
 
-def sourced_strings(call: Call, response: Response) -> Iterator[str]:
+def sourced_strings(call: Call, response: Response) -> list[str]:
     """The strings and numbers of a response that the evidence supports: none without sources."""
-    return stated_strings(call, response.value) if response.sources else iter(())
+    return stated_strings(call, response.value) if response.sources else []
 
 
-def stated_strings(call: Call, value: Any) -> Iterator[str]:
+def stated_strings(call: Call, value: Any) -> list[str]:
     """The strings and numbers of a response's value, in order, without those that only echo an argument of the call."""
-    echoes = set(_strings(call.arguments))
-    return (text for text in _strings(value) if text not in echoes)
+    echoes = _strings(call.arguments)
+    return [text for text in _strings(value) if text not in echoes]
 
 
-def _strings(value: Any) -> Iterator[str]:
-    """All strings and numbers of a JSON value as text, keys excluded."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
+def _strings(value: Any) -> list[str]:
+    """All strings and numbers of a JSON value as text, in order, keys excluded."""
+    found: list[str] = []
+    _collect(value, found)
+    return found
+
+
+def _collect(value: Any, found: list[str]) -> None:
+    kind = type(value)
+    if kind is str:
+        found.append(value)
+    elif kind is dict:
         for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, (list, tuple)):
+            _collect(item, found)
+    elif kind is list or kind is tuple:
         for item in value:
-            yield from _strings(item)
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        yield str(value)
+            _collect(item, found)
+    elif kind is int or kind is float:
+        found.append(str(value))
 
 
 CONSISTENCY: Mapping[str, Part] = {

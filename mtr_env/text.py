@@ -9,9 +9,16 @@ from functools import lru_cache
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_NOT_WORD = re.compile(r"[^\w]+|_+")
+_NOT_WORD = re.compile(r"[\W_]+")
 _TRAILING_PARENTHESIS = re.compile(r"\s*\([^()]{1,80}\)\s*$")
 _CACHED_LENGTH = 2000  # longer strings are rare and would make the caches big
+
+
+def _normalize(text: str) -> str:
+    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+
+
+_normalize_cached = lru_cache(8192)(_normalize)
 
 
 def normalize_answer(text: str) -> str:
@@ -20,12 +27,16 @@ def normalize_answer(text: str) -> str:
     >>> normalize_answer(" The  U.S. of  A ")
     'us of'
     """
-    return " ".join(_ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split())
+    return _normalize_cached(text) if len(text) <= _CACHED_LENGTH else _normalize(text)
+
+
+_ASCII_FOLD = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
 
 
 def _fold(text: str) -> str:
-    if not text.isascii():
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+    if text.isascii():
+        return " ".join(text.translate(_ASCII_FOLD).split())
+    text = "".join([c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)])
     return _NOT_WORD.sub(" ", text.casefold()).strip()
 
 

@@ -37,8 +37,12 @@ class ToolSpec(Struct, frozen=True):
     def signature(self) -> str:
         """One line for small contexts: name, typed arguments (optional ones with ``?``) and description.
 
-        >>> ToolSpec("get_director", "Who directed a film.", {"type": "object", "properties": {"film":
-        ...     {"type": "string"}}, "required": ["film"]}, {"type": "object"}).signature()
+        >>> ToolSpec(
+        ...     "get_director",
+        ...     "Who directed a film.",
+        ...     {"type": "object", "properties": {"film": {"type": "string"}}, "required": ["film"]},
+        ...     {"type": "object"},
+        ... ).signature()
         'get_director(film: string) - Who directed a film.'
         """
         properties: dict[str, Any] = self.parameters.get("properties", {})

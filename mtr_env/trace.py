@@ -14,9 +14,7 @@ from msgspec import Struct
 from mtr_env.question import Question, WorldInfo
 from mtr_env.tool import Toolset
 
-FaultKind = Literal[
-    "malformed_action", "unknown_tool", "invalid_arguments", "invalid_response", "infrastructure"
-]
+FaultKind = Literal["malformed_action", "unknown_tool", "invalid_arguments", "invalid_response", "infrastructure"]
 Blame = Literal["policy", "simulator", "infrastructure"]
 Origin = Literal["cache", "grounded", "llm", "noise"]
 StopReason = Literal["answer", "max_steps", "infrastructure"]
@@ -30,11 +28,11 @@ BLAME: dict[FaultKind, Blame] = {
 }
 
 
-class Call(Struct, frozen=True):
-    """A tool call: the tool's name and its arguments, a JSON object."""
+class Call(Struct, frozen=True, forbid_unknown_fields=True):
+    """A tool call: the tool's name and its arguments, a JSON object. Its JSON form is the one that policies write."""
 
     name: str
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] = {}
 
 
 class Usage(Struct, frozen=True):
@@ -130,7 +128,7 @@ class Trace(Struct, frozen=True):
         last = self.steps[-1]
         if last.answer is not None:
             return "answer"
-        if any(fault.kind == "infrastructure" for fault in last.faults):
+        if last.faults and any(fault.kind == "infrastructure" for fault in last.faults):
             return "infrastructure"
         return "max_steps" if len(self.steps) >= self.setup.max_steps else None
 

@@ -25,18 +25,18 @@ def messages(trace: Trace, prompt: Prompt) -> list[Message]:
 
 def transcript(trace: Trace) -> str:
     """The episode for the eye: question, tool signatures, then each step's action, faults and observation."""
-    lines = [f"Question {trace.question.id}: {_printable(trace.question.text)}", "Tools:"]
-    lines += [f"  {_printable(tool.signature())}" for tool in trace.toolset.tools]
+    lines = [f"Question {trace.question.id}: {printable(trace.question.text)}", "Tools:"]
+    lines += [f"  {printable(tool.signature())}" for tool in trace.toolset.tools]
     for number, step in enumerate(trace.steps, 1):
-        lines.append(f"[{number}/{trace.setup.max_steps}] {_printable(step.action)}")
-        lines += [f"  ! {fault.kind} ({fault.blame}): {_printable(fault.message)}" for fault in step.faults]
+        lines.append(f"[{number}/{trace.setup.max_steps}] {printable(step.action)}")
+        lines += [f"  ! {fault.kind} ({fault.blame}): {printable(fault.message)}" for fault in step.faults]
         if step.observation:
-            lines.append(f"  -> {_printable(step.observation)}")
+            lines.append(f"  -> {printable(step.observation)}")
     if trace.stop_reason is not None:
         lines.append(f"Ended: {trace.stop_reason}")
     return "\n".join(lines)
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Text from a model or a data set without control characters that a terminal would obey; line breaks stay."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -20,7 +20,7 @@ from mtr_env.env import (
     outcome,
     reset_info,
 )
-from mtr_env.episode import Game, Stage, log_outage, respond, transition
+from mtr_env.episode import Game, Stage, Turn, log_outage, respond
 from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
 from mtr_env.trace import Response, Trace
 
@@ -61,7 +61,7 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         self._traces: list[Trace] = []
         self._over = np.zeros(num_envs, dtype=np.bool_)
 
-    def reset(  # type: ignore[override]  # Gymnasium types the list form in SyncVectorEnv only
+    def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[tuple[str, ...], dict[str, Any]]:
         """Starts episodes in all environments, or in those of ``options["reset_mask"]``."""
@@ -74,9 +74,9 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         mask = self._mask(options.get("reset_mask"))
         observations = [""] * self.num_envs
         infos: dict[str, Any] = {}
-        for i in np.flatnonzero(mask):
-            observations[i], info = self._begin(int(i), seeds[i], question_ids[i])
-            infos = self._add_info(infos, info, int(i))
+        for i in np.flatnonzero(mask).tolist():
+            observations[i], info = self._begin(i, seeds[i], question_ids[i])
+            infos = self._add_info(infos, info, i)
         self._over = self._over & ~mask
         return tuple(observations), infos
 
@@ -120,8 +120,9 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         return self._outcomes(set(playing))
 
     def _play(self, playing: Sequence[int], actions: Sequence[str]) -> list[Trace]:
-        runs = [transition(self._stages[i], self._traces[i], actions[i]) for i in playing]
-        return drive_many(runs, self.game.tool_actor)
+        turns = [Turn(self._stages[i], self._traces[i], actions[i]) for i in playing]
+        drive_many(turns, self.game.tool_actor)
+        return [turn.trace() for turn in turns]
 
     def _outcomes(
         self, playing: set[int]
@@ -154,24 +155,15 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         return tuple(self._traces)
 
 
-def drive_many(runs: Sequence[Generator[ToolRequest, Response | Exception, Trace]], actor: ToolActor) -> list[Trace]:
-    """Runs many transitions to their ends, asking the actor in rounds for all that wait."""
-    traces: dict[int, Trace] = {}
-    waiting: list[tuple[int, ToolRequest]] = []
-
-    def go_on(i: int, response: Response | Exception | None) -> None:
-        try:
-            waiting.append((i, runs[i].send(response)))  # type: ignore[arg-type]  # None starts a generator
-        except StopIteration as end:
-            traces[i] = end.value
-
-    for i in range(len(runs)):
-        go_on(i, None)
-    while waiting:
-        round_, waiting = waiting, []
-        for (i, _), response in zip(round_, respond_many(actor, [request for _, request in round_]), strict=True):
-            go_on(i, response)
-    return [traces[i] for i in range(len(runs))]
+def drive_many(turns: Sequence[Turn], actor: ToolActor) -> None:
+    """Completes many transitions, asking the actor in rounds for all that wait."""
+    while True:
+        waiting = [(turn, request) for turn in turns if (request := turn.request()) is not None]
+        if not waiting:
+            return
+        responses = respond_many(actor, [request for _, request in waiting])
+        for (turn, _), response in zip(waiting, responses, strict=True):
+            turn.receive(response)
 
 
 def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
@@ -182,7 +174,7 @@ def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[
         responses = actor.respond_many(requests)
         if len(responses) != len(requests):
             raise ValueError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
-    except Exception as error:  # noqa: BLE001 - the plug's boundary, as in episode.respond
+    except Exception as error:
         log_outage(error)
         return [error] * len(requests)
     return responses

@@ -20,12 +20,12 @@ from hypothesis import strategies as st
 
 from mtr_env.errors import DatasetError, UnknownQuestionError
 from mtr_env.question import Evidence, Fact, Paragraph, Question, SubQuestion
-from mtr_env.worlds.base import World, questions
-from mtr_env.worlds.dataset import DATASETS, KEPT, open_world, with_facts
 from mtr_env.sentences import split_sentences
 from mtr_env.text import contains_words as holds
 from mtr_env.text import fold as text_key
 from mtr_env.text import name_key as title_key
+from mtr_env.worlds.base import World, questions
+from mtr_env.worlds.dataset import DATASETS, KEPT, open_world, with_facts
 
 Data = Callable[[str], Path]
 Row = dict[str, Any]

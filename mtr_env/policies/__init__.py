@@ -1,0 +1,42 @@
+"""Built-in players, none of which needs a model.
+
+``oracle`` (plans from the gold evidence), ``random-valid`` (random calls that keep the contract), ``first-search`` (one
+search, one page, one guess), ``chaser`` (every tool on every name), ``no-tool`` (guesses from the question): by name
+with :func:`make_policy`. ``mtr_env.policies.replay.Replay`` plays saved traces, ``mtr_env.policies.human.Human`` asks
+a person, and ``mtr_env.policies.exploits`` holds the players that try to game the reward.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from mtr_env.grammar import Grammar
+from mtr_env.policies.base import EpisodicPolicy, Policy
+
+POLICY_NAMES = ("oracle", "random-valid", "first-search", "chaser", "no-tool")
+
+
+def make_policy(
+    name: str, grammar: str | Grammar = "hermes", *, max_steps: int = 8, seed: int = 0
+) -> Policy | EpisodicPolicy:
+    """The built-in player called ``name``, one of :data:`POLICY_NAMES`. Raises ``ValueError`` for an unknown name.
+
+    ``max_steps`` is the environment's and matters to ``chaser``; ``seed`` matters to ``random-valid``.
+    """
+    if name not in POLICY_NAMES:
+        near = difflib.get_close_matches(name, POLICY_NAMES, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Unknown policy {name!r}; expected one of {', '.join(map(repr, POLICY_NAMES))}.{hint}")
+    from mtr_env.policies.oracle import Oracle
+    from mtr_env.policies.random_valid import RandomValid
+    from mtr_env.policies.readers import Chaser, FirstSearchReader, NoToolGuesser
+
+    table: dict[str, Callable[[], Policy | EpisodicPolicy]] = {
+        "oracle": lambda: Oracle(grammar),
+        "random-valid": lambda: RandomValid(grammar, seed),
+        "first-search": lambda: FirstSearchReader(grammar),
+        "chaser": lambda: Chaser(grammar, max_steps),
+        "no-tool": lambda: NoToolGuesser(grammar),
+    }
+    return table[name]()

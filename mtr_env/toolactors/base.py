@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
 from mtr_env.trace import Call, Response, Trace
 
 
-class CallKey(NamedTuple):
+class CallKey(Struct, frozen=True, gc=False):
     """What randomness in a response may depend on: nothing else. ``call`` is the canonical call, ``attempt`` how often
     the same call was made before in this episode."""
 
@@ -45,7 +47,7 @@ class History(Sequence[tuple[Call, Response]]):
         return iter(self._all())
 
 
-class ToolRequest(NamedTuple):
+class ToolRequest(Struct, frozen=True):
     """One call to respond to, with everything an actor may know about it."""
 
     call: Call

@@ -164,5 +164,5 @@ def compare_dates(first: str, second: str) -> DateComparison:
     years = late[0] - early[0]
     if exact < 3:
         return DateComparison(earlier, years, None)
-    days = (date(*late) - date(*early)).days  # type: ignore[arg-type]
+    days = (date(*late) - date(*early)).days
     return DateComparison(earlier, years - (late[1:] < early[1:]), days)

@@ -103,7 +103,9 @@ def _open_page(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, 
     if len(found.pages) != 1:
         return _no_single_page(found)
     page = found.pages[0]
-    return Response({"status": "ok", "title": page.title, "text": page.text}, (page.ref, *[s.ref for s in page.sentences]))
+    return Response(
+        {"status": "ok", "title": page.title, "text": page.text}, (page.ref, *[s.ref for s in page.sentences])
+    )
 
 
 def _find_in_page(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, detail: str) -> Response:
@@ -236,9 +238,9 @@ def _sources_of(operand: str, view: View, history: History) -> tuple[str, ...]:
     if contains_words(fold(view.text), operand):
         return ("q",)
     for call, response in history:
-        if any(contains_words(fold(text.replace(",", "")), operand) or contains_words(fold(text), operand)
-               for text in sourced_strings(call, response)):
+        if any(
+            contains_words(fold(text.replace(",", "")), operand) or contains_words(fold(text), operand)
+            for text in sourced_strings(call, response)
+        ):
             return response.sources
     return ()
-
-

@@ -94,8 +94,8 @@ class NoisyToolActor:
 
 def _attempt(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     try:
-        return actor.respond(*request)
-    except Exception as error:  # noqa: BLE001 - one failing request must not end its neighbours
+        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except Exception as error:
         return error
 
 

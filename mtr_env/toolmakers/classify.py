@@ -28,6 +28,9 @@ _COMPARISON = re.compile(
     r"\b(older|younger|earlier|later|larger|smaller|longer|shorter|taller|higher|lower|more|fewer|less|same|first|last|"
     r"bigger|both)\b"
 )
+_TEMPORAL = re.compile(
+    r"\bhow many years\b|\bdifference in years\b|\bhow long (after|before|between)\b|\byears (apart|between)\b"
+)
 _ANSWER_TYPES: tuple[tuple[AnswerType, re.Pattern[str]], ...] = (
     ("number", re.compile(r"\bhow (many|much|old|long|tall|high|far|large|big)\b|\bwhat (number|percentage)\b")),
     ("date", re.compile(r"\bwhen\b|\b(what|which) (year|date|day|month|decade|century)\b|\bdate of (birth|death)\b")),
@@ -57,7 +60,7 @@ def classify(question: Question) -> Task:
 def _family(lower: str, answer_type: AnswerType) -> Family:
     if answer_type == "yes_no":
         return "yes_no"
-    if "how many years" in lower or "how long after" in lower:
+    if _TEMPORAL.search(lower):
         return "temporal"
     if answer_type == "number" and "how many" in lower:
         return "count"

@@ -105,7 +105,9 @@ def _distractors(facts: Sequence[Fact], gold: Sequence[Interface], count: int, k
     subjects: dict[str, set[str]] = {}
     for fact in facts:
         subjects.setdefault(fact.relation, set()).add(fact.subject)
-    free = [name for name in draw.shuffled(sorted(subjects), "distractors", key) if name not in {g.relation for g in gold}]
+    free = [
+        name for name in draw.shuffled(sorted(subjects), "distractors", key) if name not in {g.relation for g in gold}
+    ]
     chosen: list[Interface] = []
     models = gold or [Interface(name) for name in subjects]
     while free and models and len(chosen) < count:

@@ -2,7 +2,16 @@
 
 One real question::
 
-    @@EXAMPLE@@
+    id            synthetic-sample-0-24 (family "bridge", 2 hops)
+    text          What is the occupation of the founder of Quartz Academy?
+    answer        painter
+    paragraphs    8, among them "Quartz Academy": "Quartz Academy is a university in Eastern Kaldora." "Quartz Academy
+                  was established in 1958." ... "Its founder was Lucas Warren."; "Lucas Warren": "Lucas Warren is a
+                  painter and a citizen of Northern Westria." ...; and the distractor "Jensen Institute": ... "Lucas
+                  Warren is the founder of Jensen Institute." ...
+    facts         56, e.g. t22 = (Quartz Academy, founded by, Lucas Warren), stated by p2s4
+    evidence      (t22 or p2s4) and (t0 or p0s0)
+    decomposition Who founded Quartz Academy? Lucas Warren / What is the occupation of #1? painter
 
 Every question has a mini world of its own: the entities on its reasoning path and ``distractors`` further ones, each
 with one paragraph. All entities of a type have the same relations, every fact is stated by one sentence, dates and

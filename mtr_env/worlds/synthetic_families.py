@@ -96,13 +96,11 @@ def _lengths(mini: MiniWorld, hops: int) -> tuple[int, int]:
     return {2: (0, 0), 3: (1, 0), 4: (1, 1) if mini.dice.below(2) else (2, 0)}[hops]
 
 
-def _lay(mini: MiniWorld, chain: Chain, start: Entity | None = None, near: int | None = None) -> _Side:
+def _lay(mini: MiniWorld, chain: Chain, near: int | None = None) -> _Side:
     """Lay a chain but its last relation; a side without a hop starts within 10 years of ``near``."""
     kind, relations = chain[0], chain[1][:-1]
-    if start is None:
-        close = near is not None and not relations
-        start = mini.start(kind, near + mini.dice.between(-10, 10) if near is not None and close else None)
-    return _Side(tuple(mini.walk(start, relations)), relations)
+    year = None if near is None or relations else near + mini.dice.between(-10, 10)
+    return _Side(tuple(mini.walk(mini.start(kind, year), relations)), relations)
 
 
 def _ends(mini: MiniWorld, length: int, keys: Sequence[Key]) -> Chain:
