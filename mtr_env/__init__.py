@@ -6,11 +6,10 @@ Importing the package registers ``MTR-HotpotQA-v0``, ``MTR-MuSiQue-v0``, ``MTR-2
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 from mtr_env.registration import ENV_IDS, register_envs
 from mtr_env.reward import score
 from mtr_env.trace import Trace
+from mtr_env.version import __version__
 
 register_envs()
 

@@ -1,7 +1,8 @@
 """The contract of a toolset: are a call's arguments and a tool's response what their schemas promise?
 
-The yes or no and the message both come from ``jsonschema_rs``, whose regular expressions cannot be made to run away
-by a policy's text; the meta-schema check, done once when a toolset is made, comes from ``jsonschema``.
+The yes or no and the message both come from ``jsonschema_rs`` with linear-time regular expressions (no look-around, no
+back-references), so that no policy's text can make a pattern run away, and without access to the network. The
+meta-schema check, done once when a toolset is made, comes from ``jsonschema``.
 """
 
 from __future__ import annotations
@@ -100,9 +101,15 @@ def _first_error(schema: Schema, value: Any) -> str:
         return "the value is not JSON."
 
 
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"a schema is never fetched, found {uri!r}")
+
+
 @lru_cache(4096)
 def _compile(schema: bytes) -> Any:
-    return jsonschema_rs.Draft202012Validator(msgspec.json.decode(schema))
+    return jsonschema_rs.Draft202012Validator(
+        msgspec.json.decode(schema), retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions()
+    )
 
 
 def _compiled(schema: Schema) -> Any:
@@ -118,7 +125,7 @@ def _schema_problem(schema: bytes) -> str | None:
             return f"$ref must be local (begin with '#'), found {reference!r}"
     try:
         jsonschema.Draft202012Validator.check_schema(decoded)
-        jsonschema_rs.Draft202012Validator(decoded)
+        _compile(schema)
     except (jsonschema.SchemaError, jsonschema_rs.ValidationError) as error:
         return str(error.message)[:300]
     except (ValueError, RecursionError) as error:
@@ -153,19 +160,33 @@ def toolset_problems(toolset: Toolset) -> list[str]:
             except (TypeError, ValueError, RecursionError) as error:
                 problems.append(f"{tool.name}: {what} is not JSON: {error}")
                 continue
+            if not isinstance(schema, dict):
+                problems.append(f"{tool.name}: {what} must be an object, found {type(schema).__name__}")
+                continue
             size += len(encoded)
             problem = _schema_problem(encoded)
             if problem is not None:
                 problems.append(f"{tool.name}: {what} is not a valid JSON Schema: {problem}")
-        if tool.parameters.get("type") != "object":
-            problems.append(f"{tool.name}: parameters must have type 'object', found {tool.parameters.get('type')!r}")
-        unknown = [name for name in tool.entities if name not in tool.parameters.get("properties", {})]
+        parameters = tool.parameters if isinstance(tool.parameters, dict) else {"type": "object"}
+        if parameters.get("type") != "object":
+            problems.append(f"{tool.name}: parameters must have type 'object', found {parameters.get('type')!r}")
+        unknown = [name for name in tool.entities if name not in parameters.get("properties", {})]
         if unknown:
             problems.append(f"{tool.name}: entity argument {unknown[0]!r} is not among the parameters")
+        if not _is_unicode(tool.description):
+            problems.append(f"{tool.name}: the description is not valid Unicode text")
         size += len(tool.description)
     if size > MAX_TOOLSET_CHARS:
         problems.append(f"the toolset has {size} characters, more than {MAX_TOOLSET_CHARS}")
     return problems
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
@@ -176,14 +197,25 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
     secrets = [s for s in (fold(gold) for gold in golds) if s and not _is_public(s, fold(question))]
     if not secrets:
         return []
-    text = (
-        fold(tool.name) + " " + _schema_words(msgspec.json.encode((tool.description, tool.parameters, tool.response)))
-    )
+    try:
+        encoded = msgspec.json.encode((tool.description, tool.parameters, tool.response))
+    except (TypeError, ValueError, RecursionError):
+        return []  # it cannot be shown either: toolset_problems says why
+    text = fold(tool.name) + " " + _schema_words(encoded)
     return [secret for secret in secrets if contains_words(text, secret)]
 
 
+# The words that JSON Schema itself and every tool's response envelope are made of: in each toolset of every question.
+_STRUCTURE = frozenset(
+    """type object array string integer number boolean null properties required items enum const additionalproperties
+    description minlength maxlength minimum maximum if then else status ok not found ambiguous error message candidates
+    result results snippet""".split()
+)
+
+
 def _is_public(answer: str, question: str) -> bool:
-    return contains_words(question, answer) or all(word in GENERIC_WORDS for word in answer.split())
+    words = answer.split()
+    return contains_words(question, answer) or all(word in GENERIC_WORDS or word in _STRUCTURE for word in words)
 
 
 # A bound such as "maximum": 5 is no hint, but a number among these may be.
@@ -197,7 +229,7 @@ def _schema_words(encoded: bytes) -> str:
     while stack:
         keyword, part = stack.pop()
         if isinstance(part, dict):
-            stack.extend(part.items())
+            stack.extend((keyword if keyword in _VALUE_KEYWORDS else key, item) for key, item in part.items())
             words.extend(part)
         elif isinstance(part, list):
             stack.extend((keyword, item) for item in part)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 
+import msgspec
 from msgspec import Struct
 
-from mtr_env import __version__, draw
-from mtr_env.contract import Contract
+from mtr_env import draw
+from mtr_env.contract import Contract, check_toolset
 from mtr_env.grammar import Action, Grammar, Prompt, Result, get_grammar
 from mtr_env.identity import IdentityCache
 from mtr_env.question import Question
@@ -21,6 +22,7 @@ from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace, canonical
+from mtr_env.version import __version__
 from mtr_env.worlds.base import World
 
 logger = logging.getLogger("mtr_env")
@@ -117,9 +119,13 @@ class Stage:
         spec = item.spec
         fault = self.contract.check_response(response.value, spec, item.number)
         if fault is None:
-            text = self.grammar.render_result(Result(spec.name, response.value))
-        else:
+            try:
+                text = self.grammar.render_result(Result(spec.name, response.value))
+            except _NOT_JSON:
+                fault = Fault("invalid_response", f"{spec.name} returned a value that is not JSON.", item.number)
+        if fault is not None:
             text = self.show_fault(spec.name, fault)
+            return Shown(_recorded(response), spec, text, fault)
         if len(self._shown) >= _MEMO_SIZE:
             self._shown.clear()
         shown = self._shown[id(response)] = Shown(response, spec, text, fault)
@@ -131,6 +137,19 @@ class Stage:
         if fault.kind == "invalid_response":
             message = "The tool failed: its response was invalid. This was not your mistake."
         return self.grammar.render_result(Result(tool, {"error": {"code": fault.kind, "message": message}}))
+
+
+# What rendering raises on a Python value that is not JSON, or holds a lone surrogate.
+_NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)
+
+
+def _recorded(response: Response) -> Response:
+    """An invalid response as a trace can save it: a value that is not JSON becomes text that shows what it was."""
+    try:
+        msgspec.json.encode(response.value)
+    except _NOT_JSON:
+        return msgspec.structs.replace(response, value=f"not JSON: {ascii(response.value)[:1000]}")
+    return response
 
 
 class Turn:
@@ -156,20 +175,23 @@ class Turn:
             return None
         item = runnable[self._done]
         before, stage = self._before, self._stage
-        attempts = _attempts(before, self._pending, item.call)
+        attempts = _attempts(before, self._decision.calls[: item.number], item.call)
         key = CallKey(before.seed, stage.question.id, item.canonical, attempts)
         return ToolRequest(item.call, item.spec, stage.view, History(before, self._pending), key)
 
     def receive(self, response: Response | Exception) -> None:
         """Takes the answer to the last request; an exception stands for an outage, after which no call runs."""
         item = self._decision.runnable[self._done]
+        if not isinstance(response, (Response, Exception)):
+            response = TypeError(f"a ToolActor returns a Response, found {type(response).__name__}")
+            log_outage(response)
         if isinstance(response, Exception):
             self._faults += (Fault("infrastructure", _reason(item.spec.name, response), item.number),)
             self._done = len(self._decision.runnable)
             return
         self._done += 1
         shown = self._stage.show(item, response)
-        self._responses[item.number] = response
+        self._responses[item.number] = shown.response
         self._texts[item.number] = shown.text
         if shown.fault is None:
             self._pending += ((item.call, response),)
@@ -191,13 +213,11 @@ class Turn:
         return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
 
 
-def _attempts(trace: Trace, pending: tuple[tuple[Call, Response], ...], call: Call) -> int:
-    """How often the same call was made before in this episode."""
-    count = 0
+def _attempts(trace: Trace, before: tuple[Call, ...], call: Call) -> int:
+    """How often the same call was made earlier in this episode: in its steps, and ``before`` it in its own action."""
+    count = before.count(call) if before else 0
     for step in trace.steps:
         count += step.calls.count(call)
-    for before, _ in pending:
-        count += before == call
     return count
 
 
@@ -265,11 +285,14 @@ class Game:
         self._restored: IdentityCache[Toolset, Stage] = IdentityCache(8)
 
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
-        """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`."""
+        """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`, and
+        :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
         stage = self._stages.pop(question_id, None)
         if stage is None:
             question = self.world.question(question_id)
-            stage = Stage(question, self.tool_maker.make(question), self.grammar)
+            toolset = self.tool_maker.make(question)
+            check_toolset(toolset, question.text, question.golds)
+            stage = Stage(question, toolset, self.grammar)
         self._stages[question_id] = stage
         if len(self._stages) > self._kept:
             self._stages.pop(next(iter(self._stages)))
@@ -281,7 +304,9 @@ class Game:
             raise ValueError(
                 f"The trace was written in grammar {trace.setup.grammar!r}; this environment speaks {self.grammar.name!r}."
             )
-        return self._restored.get(trace.toolset, lambda toolset: Stage(trace.question, toolset, self.grammar))
+        stage = self._restored.get(trace.toolset, lambda toolset: Stage(trace.question, toolset, self.grammar))
+        # A ToolMaker may give one toolset to several questions.
+        return stage if stage.question is trace.question else Stage(trace.question, trace.toolset, self.grammar)
 
     def question_for(self, seed: int) -> str:
         """The question that a seed stands for."""

@@ -9,7 +9,8 @@ plain text and as ``\\u003c`` in JSON.
 from __future__ import annotations
 
 import re
-from typing import Any, Literal, Protocol
+from collections.abc import Callable
+from typing import Any, Literal, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -20,8 +21,11 @@ from mtr_env.trace import Call, Fault
 MAX_ACTION_CHARS = 200_000
 """Longer actions are malformed; they are recorded in full."""
 MAX_CALLS_PER_STEP = 8
+MAX_JSON_DEPTH = 64
+"""Arguments nested more deeply are malformed: a limit of our own, because Python's depends on who calls."""
 
 ToolStyle = Literal["json", "compact"]
+Decoded = TypeVar("Decoded")
 
 
 class Action(Struct, frozen=True):
@@ -127,9 +131,23 @@ def malformed(message: str) -> Fault:
     return Fault("malformed_action", message)
 
 
+def _decode(text: str, decode: Callable[[str], Decoded]) -> Decoded:
+    """Decoded JSON; raises what :data:`_BAD_JSON` lists."""
+    value = decode(text)
+    if text.count("{") + text.count("[") > MAX_JSON_DEPTH:
+        level: list[Any] = [value.arguments if isinstance(value, Call) else value]
+        for _ in range(MAX_JSON_DEPTH):
+            level = [item for part in level for item in (part.values() if isinstance(part, dict) else part)]
+            level = [part for part in level if isinstance(part, (dict, list))]
+            if not level:
+                return value
+        raise RecursionError
+    return value
+
+
 def _json_fault(error: Exception) -> Fault:
     if isinstance(error, RecursionError):
-        return malformed("The call's JSON is nested too deeply.")
+        return malformed(f"The call's JSON is nested too deeply (more than {MAX_JSON_DEPTH} levels).")
     if isinstance(error, UnicodeEncodeError):
         return malformed("The call holds a character that is not valid Unicode.")
     return malformed(f"The call is not valid JSON of the expected form: {str(error)[:200]}.")
@@ -241,7 +259,7 @@ class HermesGrammar:
             if len(calls) == MAX_CALLS_PER_STEP:
                 return _TOO_MANY
             try:
-                calls.append(_decode_call(text[at + 11 : end]))
+                calls.append(_decode(text[at + 11 : end], _decode_call))
             except _BAD_JSON as error:
                 return _json_fault(error)
             rest = text[end + 12 :].lstrip()
@@ -342,7 +360,7 @@ class ReactGrammar:
             if len(calls) == MAX_CALLS_PER_STEP:
                 return _TOO_MANY
             try:
-                calls.append(Call(unescape(name.strip()), _decode_object(arguments)))
+                calls.append(Call(unescape(name.strip()), _decode(arguments, _decode_object)))
             except _BAD_JSON as error:
                 return _json_fault(error)
             if next_at < 0:

@@ -51,6 +51,8 @@ class Rubric(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
             raise ValueError(f"Rubric {self.name!r}: weight must be in [0, 1], found {self.weight}.")
+        if any(weight < 0 for weight in self.weights.values()):
+            raise ValueError(f"Rubric {self.name!r}: weights are at least 0, found {dict(self.weights)}.")
         unknown = sorted(set(self.weights) - set(self.consistency))
         if unknown:
             raise ValueError(
@@ -144,7 +146,7 @@ def economy(trace: Trace) -> float | None:
         calls += 1
         new = not seen.issuperset(response.sources)
         seen.update(response.sources)
-        if not new and response.sources and _computes(trace, call) and response.value not in computed:
+        if response.sources and _computes(trace, call) and response.value not in computed:
             computed.append(response.value)
             new = True
         wasted += not new

@@ -10,7 +10,6 @@ from functools import lru_cache
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NOT_WORD = re.compile(r"[\W_]+")
-_TRAILING_PARENTHESIS = re.compile(r"\s*\([^()]{1,80}\)\s*$")
 _CACHED_LENGTH = 2000  # longer strings are rare and would make the caches big
 
 
@@ -58,11 +57,15 @@ def name_key(text: str) -> str:
     >>> name_key('"Limehouse Blues') == name_key("Limehouse Blues (song)")
     True
     """
-    return fold(_TRAILING_PARENTHESIS.sub("", text)) or fold(text)
+    bare = text.rstrip()
+    start = bare.rfind("(") if bare.endswith(")") else -1
+    return (fold(bare[:start]) if start > 0 else "") or fold(text)
 
 
 def contains_words(text: str, words: str) -> bool:
-    """Whether the folded ``words`` occur as whole words, in order and adjacent, in the folded ``text``; no words never do.
+    """Whether the folded ``words`` occur as whole words, in order and adjacent, in the folded ``text``.
+
+    The empty string occurs nowhere.
 
     >>> contains_words("the green mile", "green"), contains_words("greenland", "green")
     (True, False)

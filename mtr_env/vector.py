@@ -37,8 +37,8 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
     ``SAME_STEP`` puts the last observation and info into ``final_obs`` and ``final_info``; with ``DISABLED`` a finished
     episode waits for ``reset(options={"reset_mask": ...})`` and its action is ignored (observation empty, reward 0).
 
-    ``reset`` takes ``seed`` as an int (env ``i`` gets ``seed + i``) or a list, and the options ``reset_mask`` (a boolean
-    array) and ``question_id`` (one id for all, or a list with ``None`` where the seed decides).
+    ``reset`` takes ``seed`` as an int (env ``i`` gets ``seed + i``) or a list, and the options ``reset_mask`` (a
+    boolean array) and ``question_id`` (one id for all, or a list with ``None`` where the seed decides).
     """
 
     metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}

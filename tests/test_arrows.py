@@ -19,10 +19,10 @@ ROOT = Path(__file__).resolve().parents[1]
 APART = "(apart)"
 LAYERS = (
     # mtr_env: the rules, pure
-    "errors identity question relations tool trace grammar contract metrics reward draw text",
+    "errors identity question relations tool trace grammar contract metrics reward draw text sentences version",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector rollout policies",
+    "env vector rollout policies spaces transcript",
     "registration",
     "__init__",  # what `import mtr_env` runs
     "adapters evaluate audit report cli __main__",

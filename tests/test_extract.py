@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from mtr_env.question import Fact, Paragraph
 from mtr_env.relations import RELATIONS
 from mtr_env.sentences import split_sentences
-from mtr_env.worlds.extract import extract_facts, sub_question_relation
+from mtr_env.worlds.extract import extract_facts
+from mtr_env.worlds.subquestions import sub_question_relation
 
 SharedData = Callable[[str], Path]
 
@@ -133,6 +134,8 @@ def test_a_later_sentence_about_the_subject_states_facts_too() -> None:
         ("Ann Aalto", ("Ann Aalto is a Roman Catholic priest.",), "country of citizenship"),
         ("List of Ann Aalto songs", ("Ann Aalto is a Finnish singer.",), "country of citizenship"),
         ("Turku", ("Turku is a city.", "Its population density of 564 is high."), "population"),
+        ("Echo (band)", ("Echo is a rock band formed in August 2008.",), "location of formation"),
+        ("Echo", ("Echo is a magazine owned by The Chronicle of Higher Education.",), "owned by"),
         ("Georgia House", ("Georgia House is a house in Georgia.",), "country"),
     ],
 )
@@ -148,8 +151,8 @@ def test_the_first_statement_wins_where_only_one_can_be_true() -> None:
 
 
 PIECES = st.sampled_from(
-    "Ann |is a |writer |film |born in |(|)|1 May 1950| – |directed by |son of |and |, |He |was |village |in |the |İ|Turku|."
-    '|"|- |A. |married |\n|French '.split("|")
+    "Ann |is a |writer |film |born in |(|)|1 May 1950| – |directed by |son of |and |, |He |was |village |in |the |İ"
+    '|Turku|.|"|- |A. |married |\n|French '.split("|")
 )
 TEXTS = st.text(max_size=60) | st.lists(PIECES, max_size=25).map("".join)
 

@@ -120,7 +120,7 @@ def arguments_of(text: str, spec: ToolSpec) -> dict[str, Any]:
     """The arguments that a command names: a JSON object, ``name=value`` pairs (a value goes on to the next name), or
     the whole text for a tool with one argument. Raises ``ValueError`` with a sentence for the person.
 
-    >>> tool = ToolSpec("f", "", {"type": "object", "properties": {"a": {"type": "string"}, "n": {"type": "integer"}}}, {})
+    >>> tool = ToolSpec("f", "", {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}}}, {})
     >>> arguments_of("a=two words n=3", tool)
     {'a': 'two words', 'n': 3}
     """

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from mtr_env.policies.spans import Word, locate, locate_answer, words_of
 from mtr_env.question import Question, View
 from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key, normalize_answer
@@ -173,7 +174,7 @@ class Planner:
         words: dict[str, Span] = {}
         for seen in self._seen:
             run: list[Word] = []
-            for word in [*_words(seen.text), None]:
+            for word in [*words_of(seen.text), None]:
                 if word is not None and word.key in wanted:
                     run.append(word)
                     words.setdefault(word.key, Span(seen.call, seen.string, word.start, word.end))
@@ -291,7 +292,7 @@ class Planner:
         for key in dict.fromkeys((fold(name), name_key(name))):
             for seen in self._seen:
                 if contains_words(fold(seen.text), key):
-                    found = _locate(seen.text, key)
+                    found = locate(seen.text, key)
                     if found is not None:
                         return Span(seen.call, seen.string, *found)
         return None
@@ -331,55 +332,3 @@ def _grouped(calls: Sequence[PlannedCall]) -> tuple[tuple[PlannedCall, ...], ...
 
 def _spans(argument: Argument) -> tuple[Span, ...]:
     return argument.spans if isinstance(argument, Joined) else (argument,)
-
-
-# ------------------------------------------------------------------------------------------------------ finding spans
-
-
-class Word(NamedTuple):
-    """A word of a text: its folded form and where it stands."""
-
-    key: str
-    start: int
-    end: int
-
-
-_WORD = re.compile(r"(?:[^\W_][\u0300-\u036f]*)+")
-_CHUNK = re.compile(r"\S+")
-
-
-def _words(text: str) -> list[Word]:
-    return [Word(fold(m[0]), m.start(), m.end()) for m in _WORD.finditer(text)]
-
-
-def _locate(text: str, key: str) -> tuple[int, int] | None:
-    """The first place where the folded ``key`` stands in ``text``, with a closing parenthesis that belongs to it."""
-    wanted = key.split()
-    words = _words(text)
-    for i in range(len(words) - len(wanted) + 1):
-        if all(words[i + j].key == word for j, word in enumerate(wanted)):
-            start, end = words[i].start, words[i + len(wanted) - 1].end
-            if text[end : end + 1] == ")" and text.count("(", start, end) > text.count(")", start, end):
-                end += 1
-            return start, end
-    return None
-
-
-def locate_answer(text: str, gold: str) -> tuple[int, int] | None:
-    """The first piece of ``text`` whose official normal form is ``gold`` (itself normalised), or ``None``.
-
-    >>> locate_answer("It was the U.S. Army.", "us army")
-    (11, 21)
-    """
-    if not gold or gold.replace(" ", "") not in normalize_answer(text).replace(" ", ""):
-        return None
-    for pattern in (_WORD, _CHUNK):
-        pieces = [(m.start(), m.end()) for m in pattern.finditer(text)]
-        for i, (start, _) in enumerate(pieces):
-            for _, end in pieces[i : i + len(gold.split()) + 6]:
-                normal = normalize_answer(text[start:end])
-                if normal == gold:
-                    return start, end
-                if len(normal) > len(gold):
-                    break
-    return None

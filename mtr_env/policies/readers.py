@@ -22,8 +22,8 @@ _NUMBER = re.compile(rf"\b\d[\d,]*(?:\.\d+)?\b|\b(?:{'|'.join(_NUMBER_WORDS.spli
 _AFTER_PREPOSITION = r"\b(?:in|at|near|from|of|on) (?:the )?"
 _NAME_CHARS = 80
 _COMMON = frozenset(
-    """a an the of in on at by for from to with and or is are was were be been has have had did does do as that which who
-    whom whose what when where how many much it its he she his her they their this also after born first""".split()
+    """a an the of in on at by for from to with and or is are was were be been has have had did does do as that which
+    who whom whose what when where how many much it its he she his her they their this also after born first""".split()
 )
 
 

@@ -21,7 +21,11 @@ NOT_VALUES = frozenset({"status", "message", "error"})
 FREE_TEXT = frozenset({"query", "question", "expression", "text", "phrase", "keywords", "code"})
 """Argument names that do not take the name of one entity."""
 
-_LEADING = re.compile(r"(?:.*[,:;]|.*\bbetween\b|.*\b(?:is|are|was|were|did|does|do|has|have)\b)?\s*", re.IGNORECASE)
+_BEFORE_FIRST = re.compile(r"(?:.*[,:;]|.*\b(?:is|are|was|were|did|does|do|has|have)\b)\s*", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"(?:\bbetween|^of) (?:the [a-z ]+ )?([^,?]{2,80}?) and ([^,?]{2,80}?),? (?:which|who)\b", re.IGNORECASE
+)
+_AUXILIARY = re.compile(r"(is|are|was|were|did|does|do|has|have)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:either |the film |a |an |the )+", re.IGNORECASE)
 
 
@@ -89,7 +93,7 @@ def specs_of(tools: Tools) -> tuple[ToolSpec, ...]:
 
 
 def single_argument(tool: ToolSpec, *, entity: bool) -> str | None:
-    """The name of a tool's one required argument if that is a string, and takes a name (``entity``) or else free text."""
+    """The name of a tool's one required argument if it is a string that takes a name (``entity``) or free text."""
     properties = tool.parameters.get("properties", {})
     required = tool.parameters.get("required", [])
     if len(required) != 1 or properties.get(required[0], {}).get("type") != "string":
@@ -128,14 +132,17 @@ def alternatives(question: str) -> tuple[str, str] | None:
     """
     left, found, right = question.rpartition(" or ")
     if not found:
-        pair = re.search(r"\bbetween ([^,?]{2,80}?) and ([^,?]{2,80})", question, re.IGNORECASE)
-        return (pair[1].strip(), pair[2].strip()) if pair else None
+        pair = _CHOICE.search(question)
+        return (_ARTICLE.sub("", pair[1]), _ARTICLE.sub("", pair[2])) if pair else None
     left = left.rstrip(" ,")
-    first = left[_LEADING.match(left).end() :]  # type: ignore[union-attr]  # the pattern matches every text
+    before = _BEFORE_FIRST.match(left)
+    first = left[before.end() :] if before else left
     second = re.split(r"[?,;]", right)[0].strip()
     names = mentions(first)
-    if (first[:1].islower() or len(first.split()) > 6) and names and first.endswith(names[-1]):
+    if names and first.endswith(names[-1]) and not (before and before[0].rstrip()[-1:] in (",", ":", ";")):
         first = names[-1]
+    if _AUXILIARY.match(question):  # "Is A or B taller?"
+        second = next((name for name in mentions(f"or {second}") if second.startswith(name)), second)
     first, second = (_ARTICLE.sub("", name).strip(' "') for name in (first, second))
     return (first, second) if first and second and len(second.split()) <= 10 else None
 

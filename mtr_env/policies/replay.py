@@ -41,7 +41,9 @@ class Replay:
             raise MissingRecordingError(f"No recording of question {question_id!r}; {held}.")
         spoken, written = trace.setup.grammar, recorded.setup.grammar
         if spoken.removesuffix("-compact") != written.removesuffix("-compact"):
-            raise ValueError(f"The recording of {question_id!r} is written in {written!r}; the episode speaks {spoken!r}.")
+            raise ValueError(
+                f"The recording of {question_id!r} is written in {written!r}; the episode speaks {spoken!r}."
+            )
         return _Recording(recorded)
 
 

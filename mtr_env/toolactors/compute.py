@@ -29,7 +29,7 @@ def calculate(expression: str) -> int | float:
     tokens = _tokens(expression)
     value = _sum(tokens)
     if tokens:
-        raise ValueError(f"Expected an operator before {tokens[-1]!r}.")
+        raise ValueError(f"Expected an operator, found {tokens[-1]!r}.")
     return value.numerator if value.denominator == 1 else round(float(value), 6)
 
 

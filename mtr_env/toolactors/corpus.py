@@ -145,7 +145,8 @@ class CorpusPages:
             document = self._corpus.documents[i]
             title, key = document.title, fold(document.title)
             ref = ref or self._own.get((key, ""), f"c{i}")
-            text = document.text.removeprefix(title).lstrip("\n") or document.text
+            head, _, rest = document.text.partition("\n")
+            text = rest if head.strip().strip('"') == title.strip().strip('"') and rest.strip() else document.text
             for j, sentence in enumerate(split_sentences(text)):
                 sentences.append(Sentence(sentence, self._own.get((key, fold(sentence)), f"c{i}s{j}")))
         return Page(title, ref, tuple(sentences))

@@ -11,7 +11,7 @@ from typing import Any
 
 from mtr_env.errors import ToolsetError
 from mtr_env.identity import IdentityCache
-from mtr_env.question import Fact, View
+from mtr_env.question import View
 from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key
 from mtr_env.tool import ToolSpec
@@ -146,7 +146,8 @@ def _relation(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, d
         return _no_fact(knowledge.pages.find(name), "There is no such record.")
     argument, answer = _field_names(spec)
     value = {"status": "ok", argument: subjects[0], answer: list(_unique(facts[i].object for i in found))}
-    return Response(value, _fact_refs(facts, found))
+    # The value states the facts, not all of the sentences that they were taken from.
+    return Response(value, tuple(f"t{i}" for i in found))
 
 
 def _inverse(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, detail: str) -> Response:
@@ -157,7 +158,7 @@ def _inverse(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, de
     subjects = _unique(facts[i].subject for i in found)
     argument, answer = _field_names(spec)
     value = {"status": "ok", argument: facts[found[0]].object, answer: list(subjects), "total": len(subjects)}
-    return Response(value, _fact_refs(facts, found))
+    return Response(value, tuple(f"t{i}" for i in found))
 
 
 def _field_names(spec: ToolSpec) -> tuple[str, str]:
@@ -177,10 +178,6 @@ def _no_fact(found: Lookup, message: str) -> Response:
 
 def _title_refs(pages: Pages | CorpusPages, names: Iterable[str]) -> tuple[str, ...]:
     return _unique(page.ref for name in names for page in pages.find(name).pages)
-
-
-def _fact_refs(facts: Sequence[Fact], found: Sequence[int]) -> tuple[str, ...]:
-    return _unique(ref for i in found for ref in (f"t{i}", *facts[i].sources))
 
 
 def _unique(items: Iterable[str]) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""ToolMakers: question -> toolset. ``template`` is the default and needs no model."""

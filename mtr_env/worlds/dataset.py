@@ -77,7 +77,7 @@ class DatasetWorld:
             if row is None:
                 raise unknown_question(question_id, self._ids)
             question = row.to_question()
-            question = with_facts(question, extract_facts(question.paragraphs))
+            question = with_stating_facts(with_facts(question, extract_facts(question.paragraphs)))
         self._kept[question_id] = question
         if len(self._kept) > KEPT:
             for oldest in list(self._kept)[:-KEPT]:  # each call on the dict is atomic, so no lock is needed
@@ -172,6 +172,43 @@ def with_facts(question: Question, extracted: Sequence[Fact]) -> Question:
     return replace(question, facts=tuple(facts), evidence=tuple(evidence))
 
 
+def with_stating_facts(question: Question) -> Question:
+    """Where the evidence is sentences only (HotpotQA, Bamboogle), a fact may stand for the sentence it comes from.
+
+    It does when it carries the question on: its object is the answer or leads to the page of another piece of evidence,
+    or the same relation is stated by the evidence of another page too (a comparison). Any other fact of the sentence
+    (somebody's occupation) does not show that the sentence was read.
+    """
+    if any(ref.startswith("t") for unit in question.evidence for ref in unit.any_of):
+        return question
+    pages = {_paragraph(ref) for unit in question.evidence for ref in unit.any_of}
+    names = [fold(gold) for gold in question.golds]
+    names += [name_key(question.paragraphs[page].title) for page in sorted(pages)]
+    by_sentence: dict[str, list[int]] = {}
+    stated_by: dict[str, set[int]] = {}
+    for i, fact in enumerate(question.facts):
+        for source in fact.sources:
+            by_sentence.setdefault(source, []).append(i)
+            if _paragraph(source) in pages:
+                stated_by.setdefault(fact.relation, set()).add(_paragraph(source))
+
+    def carries_on(fact: Fact) -> bool:
+        key, subject = fold(fact.object), name_key(fact.subject)
+        return len(stated_by[fact.relation]) > 1 or any(
+            name != subject and (contains_words(key, name) or contains_words(name, key)) for name in names
+        )
+
+    evidence = []
+    for unit in question.evidence:
+        facts = [i for ref in unit.any_of for i in by_sentence.get(ref, ()) if carries_on(question.facts[i])]
+        evidence.append(Evidence((*[f"t{i}" for i in facts], *unit.any_of)))
+    return replace(question, evidence=tuple(evidence))
+
+
+def _paragraph(ref: str) -> int:
+    return int(ref[1:].partition("s")[0])
+
+
 def _fact_order(fact: Fact) -> tuple[int, str, str, str, tuple[str, ...]]:
-    paragraph = int(fact.sources[0][1:].partition("s")[0]) if fact.sources else 10**9
+    paragraph = _paragraph(fact.sources[0]) if fact.sources else 10**9
     return paragraph, fact.relation, fact.object, fact.subject, fact.sources

@@ -39,8 +39,8 @@ from msgspec import Struct
 from mtr_env.question import Evidence, Fact, Paragraph, Question, SubQuestion
 from mtr_env.sentences import split_sentences
 from mtr_env.text import contains_words, fold
-from mtr_env.worlds.extract import sub_question_relation
 from mtr_env.worlds.hotpotqa import require
+from mtr_env.worlds.subquestions import sub_question_relation
 
 EXPECTED = (
     "id, question, answer, paragraphs [{idx, title, paragraph_text}, ...], "

@@ -180,11 +180,15 @@ class SyntheticWorld:
         size = _integer("Size", size, 1, 10**12)
         self._ids = _Ids(f"synthetic-{split}-{self._seed}-", range(size))
         knobs: tuple[str | int, ...] = (VERSION, split, *self._hops, distractors, *self._families, size, self._seed)
-        self._info = WorldInfo("synthetic", split, "procedural", f"{bits('synthetic', *knobs):016x}")
+        source = (
+            f"procedural(hops={','.join(map(str, self._hops))}; distractors={distractors}; "
+            f"families={'all' if self._families == FAMILIES else ','.join(self._families)}; seed={self._seed})"
+        )
+        self._info = WorldInfo("synthetic", split, source, f"{bits('synthetic', *knobs):016x}")
 
     @property
     def info(self) -> WorldInfo:
-        """Name, split, source and a fingerprint of the generator version and every knob."""
+        """Name, split, the knobs as ``source``, and a fingerprint of the generator version and every knob."""
         return self._info
 
     @property

@@ -1,0 +1,1 @@
+"""Programs that measure; run each from the repository's root as ``python -m benchmarks.NAME``."""

@@ -1,0 +1,73 @@
+"""A policy by its name: a built-in one, or ``module:attr`` of anybody's module."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from typing import Any
+
+from mtr_env.episode import Game
+from mtr_env.policies import POLICY_NAMES, make_policy
+from mtr_env.policies.base import EpisodicPolicy, Policy
+from mtr_env.policies.oracle import Oracle
+
+
+def load_policy(name: str, game: Game) -> Policy | EpisodicPolicy:
+    """The policy called ``name`` for the episodes of ``game``.
+
+    ``module:attr`` is a :class:`~mtr_env.policies.base.Policy` (called with messages and tools), an
+    :class:`~mtr_env.policies.base.EpisodicPolicy`, or a class or function without arguments that makes one. Raises
+    ``ValueError`` for an unknown name or something else than a policy, ``ImportError`` when the module cannot be found.
+    """
+    if ":" in name:
+        return _imported(name)
+    if name == "oracle":
+        return Oracle(game.grammar, game.tool_actor)
+    try:
+        return make_policy(name, game.grammar, max_steps=game.setup.max_steps)
+    except ValueError as error:
+        if name in POLICY_NAMES:
+            raise
+        raise ValueError(f"{error} A policy of yours is given as module:attr.") from None
+
+
+def _imported(name: str) -> Policy | EpisodicPolicy:
+    module_name, _, path = name.partition(":")
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+            raise  # the module is there, and what it imports is not
+        raise ImportError(f"Policy {name!r}: there is no module {error.name!r}.") from None
+    except ValueError as error:  # an empty name
+        raise ValueError(f"Policy {name!r}: expected module:attr; {error}.") from None
+    for attribute in path.split("."):
+        if not hasattr(found, attribute):
+            raise ValueError(f"Policy {name!r}: {module_name} has no {path!r}.")
+        found = getattr(found, attribute)
+    if isinstance(found, type) or (_takes(found, 0) and not _takes(found, 2)):
+        if not _takes(found, 0):
+            raise ValueError(f"Policy {name!r}: expected a class or factory that takes no arguments.")
+        found = found()
+    if not isinstance(found, EpisodicPolicy) and not _takes(found, 2):
+        raise ValueError(
+            f"Policy {name!r}: expected a callable of (messages, tools), or an object with for_episode(trace), found "
+            f"{type(found).__name__}."
+        )
+    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
+        raise ValueError(f"Policy {name!r} is asynchronous; expected one that returns its action.")
+    policy: Policy | EpisodicPolicy = found
+    return policy
+
+
+def _takes(value: Any, count: int) -> bool:
+    """Whether something can be called with ``count`` positional arguments (a callable without a signature can)."""
+    if not callable(value):
+        return False
+    try:
+        inspect.signature(value).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True

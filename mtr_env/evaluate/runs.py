@@ -1,0 +1,225 @@
+"""A run: a policy plays a world into a folder that a kill at any byte cannot spoil.
+
+The folder holds ``run.json`` (what is being played; written first), ``traces.jsonl`` (one finished episode a line,
+append-only) and ``summary.json``. Episode ``i`` plays the world's question ``i`` modulo its size with the episode seed
+``seed + i``. The summary is computed from the file, never from what was in memory, so scoring the file again gives the
+same numbers.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+from msgspec import Struct
+
+from mtr_env.env import MTREnv
+from mtr_env.episode import Game
+from mtr_env.errors import DatasetError
+from mtr_env.evaluate.players import load_policy
+from mtr_env.evaluate.summary import Summary, summarize
+from mtr_env.policies.base import EpisodicPolicy, Policy
+from mtr_env.reward import Rubric
+from mtr_env.rollout import play
+from mtr_env.trace import Setup, Trace, decode, encode
+
+logger = logging.getLogger("mtr_env")
+
+Say = Callable[[str], None]
+
+
+class RunInfo(Struct, frozen=True):
+    """``run.json``: what a folder's traces are episodes of. ``command`` is for the reader."""
+
+    policy: str
+    seed: int
+    episodes: int
+    command: tuple[str, ...]
+    setup: Setup
+
+    def identity(self) -> dict[str, Any]:
+        """What must not change between two starts of one run."""
+        return {"policy": self.policy, "seed": self.seed, **_identity(self.setup)}
+
+
+def _identity(setup: Setup) -> dict[str, Any]:
+    fields: dict[str, Any] = msgspec.structs.asdict(setup)
+    return {**fields, "world": setup.world.fingerprint}
+
+
+def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
+    """The finished episodes of a file, one at a time. A torn last line (a kill) is left out, and ``say`` told.
+
+    Raises :class:`DatasetError` that names file and line for anything else that is not a finished trace.
+    """
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                trace = decode(line)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+                if not line.endswith(b"\n"):
+                    say(f"{os.fspath(path)}, line {number}: left out, its end is missing (the run was interrupted).")
+                    return
+                raise DatasetError(
+                    f"{os.fspath(path)}, line {number}: expected an episode as `mtr-env run` writes it; {error}."
+                ) from error
+            if trace.stop_reason is None:
+                raise DatasetError(f"{os.fspath(path)}, line {number}: the episode is not finished.")
+            yield trace
+
+
+def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
+    """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
+    ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, and ``OSError``."""
+    file = Path(path)
+    file = file / "traces.jsonl" if file.is_dir() else file
+    if not file.exists():
+        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
+    info = _read_info(file.with_name("run.json"))
+    return summarize(read_traces(file, say), rubric, info.policy if info else None)
+
+
+def _read_info(path: Path) -> RunInfo | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=RunInfo)
+    except FileNotFoundError:
+        return None
+    except msgspec.DecodeError as error:
+        raise DatasetError(f"{path}: expected what `mtr-env run` writes there; {error}.") from error
+
+
+def write_json(path: str | os.PathLike[str], value: Struct | Mapping[str, Any]) -> None:
+    """Writes JSON for people to read; a reader (or a kill) sees the old file or the new one, never a part."""
+    file = Path(path)
+    beside = file.with_name(f".{file.name}.{os.getpid()}")
+    beside.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    os.replace(beside, file)
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Holds the file for this process alone; the lock goes when the process does, however it ends."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system: then nothing guards two runs against each other
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.") from None
+
+
+def _cut_torn_line(file: IO[bytes]) -> int:
+    """Cuts off what follows the last newline; returns how many bytes that were."""
+    size = end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 65536)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        end = start + newline + 1 if newline >= 0 else start
+        if newline >= 0:
+            break
+    if end < size:
+        file.truncate(end)
+    return size - end
+
+
+# ------------------------------------------------------------------------------------------------------------ running
+
+
+def run(
+    game: Game,
+    policy: str | Policy | EpisodicPolicy,
+    out: str | os.PathLike[str],
+    *,
+    policy_name: str | None = None,
+    episodes: int | None = None,
+    seed: int = 0,
+    command: Sequence[str] = (),
+    on_episode: Callable[[int, int, Trace], None] | None = None,
+    say: Say = logger.warning,
+) -> Summary:
+    """Plays ``episodes`` episodes (each question once unless given) into the folder ``out`` and summarizes them.
+
+    ``policy`` is one, or its name for :func:`~mtr_env.evaluate.players.load_policy`; ``policy_name`` stands in the
+    files (for a policy without a name its class or function is named).
+    Episodes that the folder holds already are not played again, so the same call goes on after an interruption, and
+    one with more ``episodes`` goes further. After each episode ``on_episode(done, episodes, trace)`` is called; what a
+    user should know otherwise is passed to ``say``. The result is that of an uninterrupted run, byte for byte, when
+    the policy's actions depend on the episode only (those of this package's do).
+
+    Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
+    for ``episodes`` below 1, ``OSError`` when it cannot be written, and what the policy raises.
+    """
+    player = load_policy(policy, game) if isinstance(policy, str) else policy
+    name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", type(policy).__qualname__)
+    name = policy_name or name
+    ids = game.world.ids
+    episodes = len(ids) if episodes is None else episodes
+    if episodes < 1:
+        raise ValueError(f"episodes must be at least 1, found {episodes}.")
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "traces.jsonl"
+    info = RunInfo(name, seed, episodes, tuple(command), game.setup)
+    with open(path, "a+b") as file:
+        _lock(file, path)
+        done = _resume(folder, file, info, ids, say)
+        write_json(folder / "run.json", info)
+        todo = [i for i in range(episodes) if i not in done]
+        if todo:
+            (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
+        env = MTREnv(game)
+        for count, i in enumerate(todo, episodes - len(todo) + 1):
+            trace = play(env, player, question_id=ids[i % len(ids)], seed=seed + i)
+            file.write(encode(trace) + b"\n")
+            file.flush()
+            if on_episode is not None:
+                on_episode(count, episodes, trace)
+        summary = summarize(read_traces(path, say), game.rubric, name)
+        write_json(folder / "summary.json", summary)
+    return summary
+
+
+def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say) -> set[int]:
+    """Which episodes the folder holds already, after a torn last line was cut off."""
+    path = folder / "traces.jsonl"
+    before = _read_info(folder / "run.json")
+    if before is not None:
+        _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
+    elif file.seek(0, os.SEEK_END):
+        raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
+    cut = _cut_torn_line(file)
+    if cut:
+        say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")
+    done: set[int] = set()
+    for trace in read_traces(path, say):
+        i = trace.seed - info.seed
+        episode = f"{path} holds an episode (question {trace.question.id!r}, seed {trace.seed}) that"
+        _refuse_other(_identity(trace.setup), _identity(info.setup), f"{episode} is not of this run")
+        if i < 0 or trace.question.id != ids[i % len(ids)]:
+            raise DatasetError(f"{episode} is not of this run; give another --out.")
+        if i in done:
+            raise DatasetError(f"{episode} stands in it twice.")
+        done.add(i)
+    if done and len(done) >= info.episodes:
+        say(f"{folder} holds {len(done)} episodes already ({info.episodes} asked for): nothing to play.")
+    elif done:
+        say(f"{folder} holds {len(done)} episodes already; going on.")
+    return done
+
+
+def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
+    names = {"world": "world fingerprint"}
+    differences = [
+        f"{names.get(name, name)} is {there[name]!r} there and {here[name]!r} here"
+        for name in here
+        if there[name] != here[name]
+    ]
+    if differences:
+        raise DatasetError(f"{what}: {'; '.join(differences)}. Give another --out.")
