@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtr_env.audit import audit
+from mtr_env.env import MTREnv
 from mtr_env.evaluate import Summary, run, write_json
+from mtr_env.policies import make_policy
 from mtr_env.registration import make_synthetic_game
 from mtr_env.rollout import play
-from mtr_env.env import MTREnv
-from mtr_env.policies import make_policy
 from mtr_env.transcript import transcript
 
 POLICIES = ("oracle", "random-valid", "first-search", "no-tool")

@@ -37,8 +37,8 @@ _ENDINGS = "a berg by er field ham ia in is land o on sen stad ton vik".split()
 _NATIONS = "American British Canadian French German Indian Irish Italian Japanese Polish Spanish Swedish".split()
 _JOBS = "actor architect composer director footballer journalist novelist painter physicist politician singer".split()
 _MONTHS = "January February March April May June July August September October November December".split()
-_WORDS = """work music river bridge company school theatre award season history museum station church garden winter market
-region council railway harbour league novel album studio series festival village castle island valley border orchestra
+_WORDS = """work music river bridge company school theatre award season history museum station church garden winter
+market region council railway harbour league novel album studio series festival village castle island valley border orchestra
 engine letter family stage record prize career audience building print channel concert defence district election estate
 expedition factory forest gallery industry journal library manager mountain newspaper opera painting parliament player
 portrait premiere programme publisher quarter reform research restoration science sculpture settlement soldier summer
@@ -108,17 +108,18 @@ class _Author:
     def place(self) -> tuple[str, list[str]]:
         title = self.name()
         lead = (
-            f"{title} is a town in the {self.name()} district of {self.name()}, known for its {self.random.choice(_WORDS)}"
-            f" and for the {self.random.choice(_WORDS)} which {self.person()} founded in {self.random.randint(1600, 1950)}."
+            f"{title} is a town in the {self.name()} district of {self.name()}, known for its "
+            f"{self.random.choice(_WORDS)} and for the {self.random.choice(_WORDS)} which {self.person()} founded in "
+            f"{self.random.randint(1600, 1950)}."
         )
         return title, [lead, *self.rest()]
 
     def rest(self) -> Iterator[str]:
-        for _ in range(self.random.randint(3, 4)):
+        for _ in range(self.random.randint(2, 4)):
             w = self.random.choices(_WORDS, cum_weights=self._weights, k=10)
             yield (
-                f"In {self.random.randint(1850, 2015)} the {w[0]} {w[1]} of {self.name()} was one of the {w[2]} {w[3]}s in "
-                f"the {w[4]}, and {self.person()} was with the {w[5]} {w[6]} at the {w[7]} for the {w[8]} {w[9]}."
+                f"In {self.random.randint(1850, 2015)} the {w[0]} {w[1]} of {self.name()} was one of the {w[2]} {w[3]}s "
+                f"in the {w[4]}, and {self.person()} was with the {w[5]} {w[6]} at the {w[7]} for the {w[8]} {w[9]}."
             )
 
     def item(self, item_id: str, paragraphs: int) -> Item:
@@ -174,6 +175,7 @@ class Planner:
         self._random = Random(seed)
         self._seen: set[tuple[str, str]] = set()
         self._words = [[w for w in tokenise(_text(item)) if w not in STOP_WORDS] for item in items]
+        self._vocabulary = [list(dict.fromkeys(words)) for words in self._words]
 
     def plans(self) -> list[Plan]:
         """An episode for every question. Every second answer is right, the others are another question's."""
@@ -191,7 +193,8 @@ class Planner:
 
     def _query(self, i: int) -> str:
         while True:
-            query = " ".join(self._random.choices(self._words[i], k=5))
+            words = self._random.choices(self._vocabulary[i], k=3) + self._random.choices(self._words[i], k=2)
+            query = " ".join(words)
             if (key := (self._items[i].id, query)) not in self._seen:
                 self._seen.add(key)
                 return query
@@ -247,18 +250,18 @@ class Index:
 
     def search(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """The tool: the best three paragraphs, each with its first sentence."""
-        counts, norm = self.counts, self.norm
-        size = len(norm) + 0.5
-        scores: dict[int, float] = {}
+        counts, norm, pages = self.counts, self.norm, self.pages
+        size = len(norm)
+        scores = [0.0] * size
         for word in tokenise_words(arguments["query"].lower()):
             posting = counts.get(word)
             if posting is not None:
-                idf = 2.2 * log(1 + (size - len(posting)) / (len(posting) + 0.5))
+                idf = 2.2 * log(1 + (size - len(posting) + 0.5) / (len(posting) + 0.5))
                 for document, count in posting.items():
-                    scores[document] = scores.get(document, 0.0) + idf * count / (count + norm[document])
-        pages = self.pages
-        best = sorted(scores, key=scores.__getitem__, reverse=True)[:3]
-        return {"status": "ok", "results": [{"title": pages[d][0], "snippet": pages[d][1]} for d in best]}
+                    scores[document] += idf * count / (count + norm[document])
+        best = sorted(range(size), key=scores.__getitem__, reverse=True)[:3]
+        results = [{"title": pages[d][0], "snippet": pages[d][1]} for d in best if scores[d]]
+        return {"status": "ok", "results": results}
 
 
 msgspec_loads: Loads = msgspec.json.Decoder().decode

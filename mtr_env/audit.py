@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
-from mtr_env.episode import Game
+from mtr_env.episode import Game, Stage
 from mtr_env.errors import ToolsetError
 from mtr_env.evaluate import Interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
@@ -118,12 +118,9 @@ class _Tally:
     def __init__(self) -> None:
         self.ems: list[float] = []
         self.rewards: list[float] = []
-        self.unscored = self.responses = self.invalid = 0
+        self.unscored = 0
 
     def add(self, trace: Trace, reward: Reward) -> None:
-        for step in trace.steps:
-            self.responses += sum(response is not None for response in step.responses)
-            self.invalid += sum(fault.kind == "invalid_response" for fault in step.faults)
         if reward.total is None:
             self.unscored += 1
         else:
@@ -177,6 +174,7 @@ class _Audit:
         self.dropped: list[Finding] = []
         self.tool_counts: list[float] = []
         self.gold, self.distractor = _Rate(), _Rate()
+        self.responses = self.invalid = 0
 
     def run(self, seed: int, on_question: Callable[[int, int, int], None] | None) -> AuditReport:
         started = time.perf_counter()
@@ -187,7 +185,6 @@ class _Audit:
                 on_question(i + 1, len(ids), i + 1 - len(self.unprovable))
         gold, other = self.gold.share, self.distractor.share
         difference = gold - other if gold is not None and other is not None else None
-        tallies = [self.total, *self.tallies.values()]
         setup = self.game.setup
         return AuditReport(
             questions=len(ids),
@@ -195,8 +192,8 @@ class _Audit:
             oracle_reward=mean(self.total.rewards),
             provable=len(ids) - len(self.unprovable),
             leaks=len(self.leaking),
-            invalid_responses=sum(tally.invalid for tally in tallies),
-            responses=sum(tally.responses for tally in tallies),
+            invalid_responses=self.invalid,
+            responses=self.responses,
             short_cuts={name: tally.short_cut() for name, tally in self.tallies.items()},
             unprovable=self.unprovable,
             toolset_problems=self.problems,
@@ -237,17 +234,25 @@ class _Audit:
         else:
             self._toolset(question, stage.view, start)
             player = self.oracle.for_episode(start)
-            trace = play(self.env, player, question_id=question_id, seed=seed)
-            reward = score(trace, self.game.rubric)
+            trace, reward = self._play(player, stage, start)
             self.total.add(trace, reward)
             tally.add(trace, reward)
             reason = why_unprovable(trace, reward, player)
             for name, policy in self.policies.items():
-                trace = play(self.env, policy, question_id=question_id, seed=seed)
-                self.tallies[name].add(trace, score(trace, self.game.rubric))
+                self.tallies[name].add(*self._play(policy, stage, start))
         provable.append(reason is None)
         if reason is not None:
             self.unprovable.append(Unprovable(question_id, reason))
+
+    def _play(self, policy: Policy | EpisodicPolicy, stage: Stage, start: Trace) -> tuple[Trace, Reward]:
+        trace = play(self.env, policy, question_id=start.question.id, seed=start.seed)
+        for step in trace.steps:
+            for call, response in zip(step.calls, step.responses, strict=True):
+                if response is not None:
+                    self.responses += 1
+                    fault = stage.contract.check_response(response.value, stage.contract.specs[call.name])
+                    self.invalid += fault is not None
+        return trace, score(trace, self.game.rubric)
 
     def _toolset(self, question: Question, view: View, start: Trace) -> None:
         toolset = start.toolset

@@ -29,6 +29,7 @@ logger = logging.getLogger("mtr_env")
 
 _MEMO_SIZE = 256
 _MEMO_CHARS = 4000
+_NOT_UNICODE = "\n[not valid Unicode]"
 
 
 class Runnable(Struct, frozen=True):
@@ -92,9 +93,11 @@ class Stage:
             try:
                 action.encode()
             except UnicodeEncodeError:
-                # A lone surrogate cannot be saved; the record shows it as an escape.
-                fault = Fault("malformed_action", "The action is not valid Unicode text.")
-                return Decision(action.encode("utf-8", "backslashreplace").decode(), faults=(fault,))
+                # A lone surrogate cannot be saved: the record shows it as an escape, and a mark that makes a replay
+                # of the record the same malformed action.
+                action = action.encode("utf-8", "backslashreplace").decode() + _NOT_UNICODE
+        if action.endswith(_NOT_UNICODE):
+            return Decision(action, faults=(Fault("malformed_action", "The action is not valid Unicode text."),))
         parsed = self.grammar.parse(action)
         if not isinstance(parsed, Action):
             return Decision(action, faults=(parsed,))

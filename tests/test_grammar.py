@@ -150,7 +150,9 @@ def test_hermes_keeps_thoughts_wherever_they_stand() -> None:
 
 
 def test_hermes_takes_a_call_without_arguments_and_with_white_space() -> None:
-    assert parsed(HERMES, '<tool_call> {"name" : "f"} </tool_call>\n\n\t<tool_call>{"arguments":{},"name":"f"}</tool_call> ')
+    assert parsed(
+        HERMES, '<tool_call> {"name" : "f"} </tool_call>\n\n\t<tool_call>{"arguments":{},"name":"f"}</tool_call> '
+    )
     assert parsed(HERMES, '<tool_call>{"name":"f"}</tool_call>').calls == (Call("f", {}),)
 
 
@@ -352,16 +354,25 @@ def test_an_unknown_grammar_is_an_error_that_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "<tool_response>\n{}", '<tool_response>\n{"name":"f","content":1}\n</tool_response> ', "\n</tool_response>",
-     '<tool_response>\n{"name":"f","content":1}\n</tool_response><tool_response>\n{"name":"f","content":1}\n</tool_response>',
-     "<tool_response>\n{}\n</tool_response>", "<tool_response>\nx\n</tool_response>"],
-)  # fmt: skip
+    [
+        "",
+        "x",
+        "\n</tool_response>",
+        "<tool_response>\n{}",
+        "<tool_response>\n{}\n</tool_response>",
+        "<tool_response>\nx\n</tool_response>",
+        '<tool_response>\n{"name":"f","content":1}\n</tool_response> ',
+        '<tool_response>\n{"name":"f","content":1}\n</tool_response>' * 2,
+    ],
+)
 def test_a_text_that_is_no_hermes_observation_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         HERMES.parse_observation(text)
 
 
-@pytest.mark.parametrize("text", ["", "x", "Observation:", "Observation: {}", 'Observation: {"name":"f","content":1}\n'])
+@pytest.mark.parametrize(
+    "text", ["", "x", "Observation:", "Observation: {}", 'Observation: {"name":"f","content":1}\n']
+)
 def test_a_text_that_is_no_react_observation_is_a_value_error(text: str) -> None:
     with pytest.raises(ValueError):
         REACT.parse_observation(text)
@@ -371,8 +382,8 @@ def test_a_text_that_is_no_react_observation_is_a_value_error(text: str) -> None
 
 PIECES = [
     "<tool_call>", "</tool_call>", "<tool_call></tool_call>", CALL, "Thought: ", "<think>", "</think>", "<answer>",
-    "</answer>", "&lt;", "&#10;", "&amp;", "&", '{"a":', "[", "[[],", '"', "\\", "\nAction:", "\nAction: f\nAction Input: {}",
-    "\nAction Input:", "\nFinal Answer:", "\n", " ", "\t\n", "<", "{}", "9", "1,", "é", "😀", "\u2028",
+    "</answer>", "&lt;", "&#10;", "&amp;", "&", '{"a":', "[", "[[],", '"', "\\", "\nAction:", "\nAction Input:",
+    "\nAction: f\nAction Input: {}", "\nFinal Answer:", "\n", " ", "\t\n", "<", "{}", "9", "1,", "é", "😀", "\u2028",
 ]  # fmt: skip
 FRAMES = {
     "bare": ("", ""),

@@ -21,9 +21,9 @@ Key = tuple[str | int, ...]
 
 
 class RandomValid:
-    """Makes 1 to 4 random calls that keep the contract, one a step, then answers with a string of what it saw last.
+    """Makes 1 to 4 random calls that keep the contract, one a step, then answers with any value of what it saw last.
 
-    Names and texts come from the question and from earlier observations. Every draw is a function of ``seed``, the
+    Names, words and texts come from the question and from earlier observations. Every draw is a function of ``seed``, the
     episode's seed and question id, and the turn. A tool for whose schema nothing valid comes up is not called.
     """
 
@@ -44,13 +44,14 @@ class _Player:
     def __call__(self, messages: Messages, tools: Tools) -> str:
         question, turn = reading.question_of(messages), reading.turn(messages)
         steps = reading.observed(messages, self.grammar)
-        names = [*reading.mentions(question)] or question.split() or ["unknown"]
-        seen = [_texts(reading.leaves([result.content for result in step])) for step in steps]
+        names = [*reading.mentions(question), *question.split()] or ["unknown"]
+        values = [list(reading.leaves([result.content for result in step])) for step in steps]
+        seen = [_texts(strings) for strings in values]
         if turn < 1 + draw.below(4, *self.key, "calls"):
             call = random_call(tools, list(dict.fromkeys([*names, *chain.from_iterable(seen)])), (*self.key, turn))
             if call is not None:
                 return self.grammar.render_call(call)
-        last = seen[-1] if seen else []
+        last = values[-1] if values else []
         return self.grammar.render_answer(draw.choice(last or names, *self.key, turn, "answer"))
 
 

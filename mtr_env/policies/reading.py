@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from mtr_env.grammar import Action, Grammar, Result, unescape
 from mtr_env.policies.base import Messages, Tools
 from mtr_env.question import Question
@@ -23,7 +21,7 @@ FREE_TEXT = frozenset({"query", "question", "expression", "text", "phrase", "key
 
 _BEFORE_FIRST = re.compile(r"(?:.*[,:;]|.*\b(?:is|are|was|were|did|does|do|has|have)\b)\s*", re.IGNORECASE)
 _CHOICE = re.compile(
-    r"(?:\bbetween|^of) (?:the [a-z ]+ )?([^,?]{2,80}?) and ([^,?]{2,80}?),? (?:which|who)\b", re.IGNORECASE
+    r"(?:\bbetween|^of) (?:the (?-i:[a-z ]+) )?([^,?]{2,80}?) and ([^,?]{2,80}?),? (?:which|who)\b", re.IGNORECASE
 )
 _AUXILIARY = re.compile(r"(is|are|was|were|did|does|do|has|have)\b", re.IGNORECASE)
 _ARTICLE = re.compile(r"^(?:either |the film |a |an |the )+", re.IGNORECASE)
@@ -54,7 +52,7 @@ def observed(messages: Messages, grammar: Grammar) -> list[tuple[Result, ...]]:
 def _results(text: str, grammar: Grammar) -> tuple[Result, ...]:
     try:
         return grammar.parse_observation(text)
-    except (ValueError, RecursionError, msgspec.DecodeError):
+    except (ValueError, RecursionError):
         return ()
 
 

@@ -29,6 +29,7 @@ Explainable Multi-hop Question Answering. EMNLP 2018.
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -79,6 +80,11 @@ def fact_pairs(value: SupportingFacts | FactColumns | str) -> SupportingFacts:
     return list(zip(value.title, value.sent_id, strict=True))
 
 
+def plain_title(title: str) -> str:
+    """A title as people write it: HotpotQA's have HTML entities (``Simon &amp; Simon``), though its text has none."""
+    return html.unescape(title).strip() if "&" in title else title.strip()
+
+
 class Passages(NamedTuple):
     """The paragraphs of a question and, for every title, (paragraph number, upstream sentences) of those called so."""
 
@@ -91,7 +97,7 @@ def read_passages(context: Iterable[tuple[str, list[str]]]) -> Passages:
     paragraphs: list[Paragraph] = []
     places: dict[str, list[tuple[int, list[str]]]] = {}
     for title, sentences in context:
-        title = title.strip()
+        title = plain_title(title)
         kept = tuple([kept for sentence in sentences if (kept := sentence.strip())])
         if kept:
             places.setdefault(title, []).append((len(paragraphs), sentences))
@@ -111,7 +117,7 @@ def read_support(facts: SupportingFacts, passages: Passages) -> Support:
     units = []
     dropped = []
     for title, index in dict.fromkeys(facts):
-        places = passages.places.get(title.strip(), [])
+        places = passages.places.get(plain_title(title), [])
         refs = [
             f"p{number}s{sum([1 for sentence in sentences[:index] if sentence.strip()])}"
             for number, sentences in places

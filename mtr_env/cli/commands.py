@@ -1,0 +1,173 @@
+"""The five commands, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mtr_env.audit import audit
+from mtr_env.cli import arguments, tables
+from mtr_env.cli.arguments import UsageError
+from mtr_env.cli.progress import Progress
+from mtr_env.env import MTREnv
+from mtr_env.episode import Game
+from mtr_env.errors import MTRError
+from mtr_env.evaluate import load_policy, run, score_file, write_json
+from mtr_env.metrics import metrics
+from mtr_env.policies.human import Human, Quit
+from mtr_env.registration import SYNTHETIC, make_game, make_synthetic_game
+from mtr_env.rollout import play
+from mtr_env.trace import Trace
+from mtr_env.transcript import printable
+
+_SYNTHETIC_OPTIONS = ("hops", "distractors", "extra_tools", "noise", "families", "world_seed")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command with ``argv`` (that of the process unless given) and returns its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    try:
+        args = arguments.build().parse_args(argv)
+        args.argv = ("mtr-env", *argv)
+        _COMMANDS[args.command](args)
+        sys.stdout.flush()
+        return 0
+    except KeyboardInterrupt:
+        print("\nmtr-env: interrupted; what was written is kept.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone (`mtr-env list | head -1`)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (UsageError, MTRError) as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(_os_error(error))
+
+
+def _fail(message: str) -> int:
+    print(f"mtr-env: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    return 2
+
+
+def _os_error(error: OSError) -> str:
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}."
+    return f"{type(error).__name__}: {error}"
+
+
+@contextmanager
+def _usage() -> Iterator[None]:
+    """What goes wrong while the user's wishes are read is the user's to change: one line, no traceback."""
+    try:
+        yield
+    except (ValueError, TypeError, ImportError) as error:
+        raise UsageError(str(error)) from error
+
+
+def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
+    """The game that the arguments ask for. ``say_which``: a data set's sample is not taken without being asked for."""
+    if say_which and args.id != SYNTHETIC and args.source is None and args.split is None:
+        raise UsageError(
+            f"Say which questions of {args.id}: --split sample for the bundled sample, --split validation for the "
+            "benchmark (from the hub), or --source FILE; so that nobody takes results on the sample for the benchmark."
+        )
+    names = ("source", "split", "corpus", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
+    options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    foreign = _SYNTHETIC_OPTIONS if args.id != SYNTHETIC else ("source", "corpus")
+    for name in foreign:
+        if name in options:
+            where = f"is for {SYNTHETIC}" if args.id != SYNTHETIC else f"is not for {SYNTHETIC}, which is generated"
+            raise UsageError(f"--{name.replace('_', '-')} {where}.")
+    with _usage():
+        return make_synthetic_game(**options) if args.id == SYNTHETIC else make_game(args.id, **options)
+
+
+def _check_writable(out: str | None) -> None:
+    """Better now than after the work."""
+    if out is not None and not Path(out).parent.is_dir():
+        raise UsageError(f"--json {out}: there is no folder {str(Path(out).parent)!r}.")
+
+
+def _run_list(args: argparse.Namespace) -> None:
+    print(tables.environments())
+
+
+def _run_play(args: argparse.Namespace) -> None:
+    game = _game(args, say_which=False)
+    seed = secrets.randbelow(2**31) if args.seed is None else args.seed
+    try:
+        trace = play(MTREnv(game), Human(game.grammar), question_id=args.question_id, seed=seed)
+    except Quit as left:
+        print(left)
+        return
+    print(f"\n{tables.episode(trace, game.rubric)}\n(question {printable(trace.question.id)}, seed {seed})")
+
+
+def _run_run(args: argparse.Namespace) -> None:
+    game = _game(args)
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # a policy of the user's own, as `python -m` would find it
+    with _usage():
+        policy = load_policy(args.policy, game)
+    progress = Progress("episodes", args.quiet)
+    ems: list[float] = []
+
+    def on_episode(done: int, total: int, trace: Trace) -> None:
+        ems.append(metrics(trace).em)
+        progress(done, total, f"EM {sum(ems) / len(ems):.3f}")
+
+    with progress:
+        summary = run(
+            game,
+            policy,
+            args.out,
+            policy_name=args.policy,
+            episodes=args.episodes,
+            seed=args.seed,
+            command=args.argv,
+            on_episode=on_episode,
+            say=(lambda text: None) if args.quiet else _note,
+        )
+    print(tables.summary(summary))
+
+
+def _run_score(args: argparse.Namespace) -> None:
+    _check_writable(args.json)
+    with _usage():
+        summary = score_file(args.file, args.rubric, _note)
+    if args.json is not None:
+        write_json(args.json, summary)
+    print(tables.summary(summary))
+
+
+def _run_audit(args: argparse.Namespace) -> None:
+    _check_writable(args.json)
+    game = _game(args)
+    with Progress("questions", args.quiet) as progress:
+        report = audit(
+            game,
+            seed=args.seed,
+            on_question=lambda done, total, provable: progress(done, total, f"provable {provable}"),
+        )
+    if args.json is not None:
+        write_json(args.json, report)
+    print(tables.audit(report))
+
+
+def _note(text: str) -> None:
+    print(f"mtr-env: {printable(text)}", file=sys.stderr)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "list": _run_list,
+    "play": _run_play,
+    "run": _run_run,
+    "score": _run_score,
+    "audit": _run_audit,
+}

@@ -1,0 +1,119 @@
+"""The oracle proves questions solvable, and says nothing that it has not read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import pytest
+
+from mtr_env.audit import audit
+from mtr_env.env import MTREnv
+from mtr_env.policies.oracle import Oracle
+from mtr_env.policies.plan import QUESTION, Joined, Span, Verdict
+from mtr_env.question import Paragraph, Question
+from mtr_env.registration import ENV_IDS, make_game, make_synthetic_game
+from mtr_env.reward import score, stated_strings
+from mtr_env.rollout import play
+from mtr_env.text import fold
+from mtr_env.trace import Trace
+
+REAL = [
+    ("MTR-HotpotQA-v0", "hotpotqa/dev_shared.jsonl", 600, 0.98),
+    ("MTR-MuSiQue-v0", "musique/dev_shared.jsonl", 224, 0.95),
+    ("MTR-2WikiMultiHopQA-v0", "2wikimultihopqa/dev_shared.jsonl", 394, 0.98),
+]
+
+
+def traces_of(env: MTREnv, policy: Any, limit: int | None = None) -> Iterator[Trace]:
+    for question_id in env.game.world.ids[:limit]:
+        yield play(env, policy, question_id=question_id)
+
+
+@pytest.mark.parametrize("env_id", ENV_IDS)
+@pytest.mark.parametrize("grammar", ["hermes", "react-compact"])
+def test_the_oracle_solves_every_bundled_question_with_full_reward(env_id: str, grammar: str) -> None:
+    env = gym.make(env_id, grammar=grammar, limit=60).unwrapped
+    rewards = {trace.question.id: score(trace).total for trace in traces_of(env, Oracle(grammar))}
+    assert {question_id: reward for question_id, reward in rewards.items() if reward != 1.0} == {}
+
+
+@pytest.mark.parametrize(("env_id", "file", "questions", "least"), REAL)
+def test_real_questions_are_provable_leak_nothing_and_have_no_short_cut_that_pays(
+    env_id: str, file: str, questions: int, least: float, shared_data: Callable[[str], Path]
+) -> None:
+    report = audit(make_game(env_id, source=shared_data(file)))
+    assert report.questions == questions
+    assert report.oracle_em is not None and report.oracle_em >= least
+    assert report.provable >= least * questions
+    assert len(report.unprovable) == questions - report.provable and all(u.reason for u in report.unprovable)
+    assert (report.leaks, report.invalid_responses, list(report.toolset_problems)) == (0, 0, [])
+    em_of_random = report.short_cuts["random-valid"].em
+    assert em_of_random is not None and em_of_random < 0.10
+    assert report.oracle_reward is not None
+    for name, short_cut in report.short_cuts.items():
+        assert short_cut.reward is not None and short_cut.reward < report.oracle_reward / 2, name
+
+
+def test_distractor_tools_of_the_synthetic_world_resolve_about_as_often_as_gold_ones() -> None:
+    report = audit(make_synthetic_game(limit=150))
+    assert report.distractor_tools.difference is not None
+    assert abs(report.distractor_tools.difference) <= 0.10
+
+
+def test_a_plan_copies_every_argument_and_the_answer_from_what_was_seen() -> None:
+    env = gym.make("MTR-MuSiQue-v0").unwrapped
+    oracle = Oracle()
+    for trace in traces_of(env, oracle):
+        plan = oracle.plan(trace.upto(0))
+        planned = [call for step in plan.steps for call in step]
+        exchanges = list(trace.exchanges())
+        strings = [stated_strings(call, response.value) for call, response in exchanges]
+        for number, call in enumerate(planned):
+            for argument in (*call.arguments.values(), *([plan.answer] if number == len(planned) - 1 else [])):
+                assert isinstance(argument, (Span, Joined, Verdict))
+                for span in argument.spans if isinstance(argument, Joined) else [argument]:
+                    if isinstance(span, Span) and span.call != QUESTION:
+                        assert span.call <= number  # nothing is copied from the future
+                        assert strings[span.call][span.string][span.start : span.end]
+
+
+def test_the_oracle_tries_again_when_a_tool_fails_or_answers_in_part() -> None:
+    game = make_synthetic_game(noise={"tool_failure": 0.15, "not_found": 0.1, "partial": 0.1}, limit=80, max_steps=16)
+    oracle = Oracle(actor=game.tool_actor)
+    rewards = [score(trace) for trace in traces_of(MTREnv(game), oracle)]
+    assert sum(reward.total == 1.0 for reward in rewards) >= 78
+    noisy = [
+        trace for trace in traces_of(MTREnv(game), oracle) if any(r.origin == "noise" for _, r in trace.exchanges())
+    ]
+    assert len(noisy) > 20
+
+
+def test_an_unprovable_question_is_answered_with_nothing_and_has_a_reason() -> None:
+    env = gym.make("MTR-HotpotQA-v0").unwrapped
+    env.reset(seed=0)
+    trace = env.snapshot()
+    question = Question("made", "Who is it?", "Nobody", paragraphs=(Paragraph("A page", ("It says something else.",)),))
+    oracle = Oracle()
+    made = Trace(question, trace.toolset, trace.setup, 0)
+    plan = oracle.plan(made)
+    assert plan.answer is None and plan.reason == "no value that the tools return states the answer"
+    assert oracle.for_episode(made)([{"role": "user", "content": ""}], []) == "<answer></answer>"
+
+
+def test_more_calls_than_steps_are_made_together_where_they_do_not_need_each_other() -> None:
+    game = make_game("MTR-2WikiMultiHopQA-v0", max_steps=4)
+    oracle = Oracle()
+    for trace in traces_of(MTREnv(game), oracle):
+        assert len(trace.steps) <= 4
+        if trace.question.family == "bridge_comparison":
+            assert any(len(step.calls) > 1 for step in trace.steps)
+            assert score(trace).total == 1.0
+
+
+def test_the_answer_is_the_gold_answer_however_it_is_written() -> None:
+    env = gym.make("MTR-2WikiMultiHopQA-v0").unwrapped
+    for trace in traces_of(env, Oracle()):
+        assert fold(trace.answer or "") == fold(trace.question.answer)
