@@ -38,11 +38,12 @@ _NATIONS = "American British Canadian French German Indian Irish Italian Japanes
 _JOBS = "actor architect composer director footballer journalist novelist painter physicist politician singer".split()
 _MONTHS = "January February March April May June July August September October November December".split()
 _WORDS = """work music river bridge company school theatre award season history museum station church garden winter
-market region council railway harbour league novel album studio series festival village castle island valley border orchestra
-engine letter family stage record prize career audience building print channel concert defence district election estate
-expedition factory forest gallery industry journal library manager mountain newspaper opera painting parliament player
-portrait premiere programme publisher quarter reform research restoration science sculpture settlement soldier summer
-survey teacher temple tournament tower trade translation treaty university volume voyage workshop writer""".split()
+market region council railway harbour league novel album studio series festival village castle island valley border
+orchestra engine letter family stage record prize career audience building print channel concert defence district
+election estate expedition factory forest gallery industry journal library manager mountain newspaper opera painting
+parliament player portrait premiere programme publisher quarter reform research restoration science sculpture
+settlement soldier summer survey teacher temple tournament tower trade translation treaty university volume voyage
+workshop writer""".split()
 STOP_WORDS = frozenset(
     "a an and as at best by for from he his in into is it known of on one the was which with".split()
 )
@@ -118,8 +119,9 @@ class _Author:
         for _ in range(self.random.randint(2, 4)):
             w = self.random.choices(_WORDS, cum_weights=self._weights, k=10)
             yield (
-                f"In {self.random.randint(1850, 2015)} the {w[0]} {w[1]} of {self.name()} was one of the {w[2]} {w[3]}s "
-                f"in the {w[4]}, and {self.person()} was with the {w[5]} {w[6]} at the {w[7]} for the {w[8]} {w[9]}."
+                f"In {self.random.randint(1850, 2015)} the {w[0]} {w[1]} of {self.name()} was one of the {w[2]} "
+                f"{w[3]}s in the {w[4]}, and {self.person()} was with the {w[5]} {w[6]} at the {w[7]} for the {w[8]} "
+                f"{w[9]}."
             )
 
     def item(self, item_id: str, paragraphs: int) -> Item:
@@ -266,6 +268,16 @@ class Index:
 
 msgspec_loads: Loads = msgspec.json.Decoder().decode
 msgspec_dumps: Dumps = msgspec.json.Encoder().encode
+
+
+def json_libraries() -> Iterator[tuple[str, Loads, Dumps]]:
+    """The JSON libraries that the limit may use: msgspec, and orjson where it is installed."""
+    yield "msgspec", msgspec_loads, msgspec_dumps
+    try:
+        import orjson
+    except ImportError:
+        return
+    yield "orjson", orjson.loads, orjson.dumps
 
 
 def play_calls(actions: Sequence[str], tool: Tool, record: list[Any], loads: Loads, dumps: Dumps) -> None:

@@ -29,10 +29,10 @@ import msgspec
 
 from benchmarks.limits import CALLS, NULL_VALUES, Item, Plan
 
-NULL_VALUE = NULL_VALUES["search"]
-
 Timing = dict[str, float]
 """Microseconds: ``reset`` and ``answer`` (each an episode), ``step`` (one tool step), ``episode``."""
+
+NULL_VALUE = NULL_VALUES["search"]
 
 _PASSAGES: list[dict[str, Any]] = [
     {"document": {"contents": f"{result['title']}\n{result['snippet']}"}} for result in NULL_VALUE["results"]
@@ -147,7 +147,9 @@ class SkyRL(Peer):
 
     name = "SkyRL-gym SearchEnv"
     package = "skyrl-gym"
-    does = "finds <search> by regex, formats passages and dumps JSON, keeps the chat, EM; no validation; reset = make + init"
+    does = (
+        "finds <search> by regex, formats passages, dumps JSON, keeps the chat, EM; no validation; reset is make + init"
+    )
 
     def __init__(self, items: Sequence[Item]) -> None:
         import skyrl_gym

@@ -14,7 +14,7 @@ from msgspec import Struct
 from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
-from mtr_env.errors import ToolsetError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.evaluate import Interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
 from mtr_env.policies.base import EpisodicPolicy, Policy
@@ -22,6 +22,7 @@ from mtr_env.policies.oracle import Oracle, OraclePlayer
 from mtr_env.question import Question, View
 from mtr_env.reward import Reward, score
 from mtr_env.rollout import play
+from mtr_env.tool import Toolset
 from mtr_env.toolactors.base import CallKey, History, ToolActor
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolmakers.template import gold_interfaces
@@ -229,20 +230,31 @@ class _Audit:
         try:
             stage, start = self.game.begin(question_id, seed)
         except ToolsetError as error:
-            self.problems.append(Finding(question_id, str(error)))
+            self._refused(question, error)
             reason: str | None = f"its toolset was refused: {error}"
         else:
-            self._toolset(question, stage.view, start)
-            player = self.oracle.for_episode(start)
-            trace, reward = self._play(player, stage, start)
-            self.total.add(trace, reward)
-            tally.add(trace, reward)
-            reason = why_unprovable(trace, reward, player)
+            self._toolset(question, start.toolset)
+            if isinstance(self.oracle.actor, GroundedToolActor):
+                _resolve(start, stage.view, self.oracle.actor, self.gold, self.distractor)
+            reason = self._oracle(stage, start, tally)
             for name, policy in self.policies.items():
                 self.tallies[name].add(*self._play(policy, stage, start))
         provable.append(reason is None)
         if reason is not None:
             self.unprovable.append(Unprovable(question_id, reason))
+
+    def _oracle(self, stage: Stage, start: Trace, family: _Tally) -> str | None:
+        """Plays the oracle; why its episode proves nothing, or ``None``."""
+        try:
+            player = self.oracle.for_episode(start)
+        except InfrastructureError as error:  # the ToolActor failed while the oracle planned
+            self.total.unscored += 1
+            family.unscored += 1
+            return f"unscored: {error}"
+        trace, reward = self._play(player, stage, start)
+        self.total.add(trace, reward)
+        family.add(trace, reward)
+        return why_unprovable(trace, reward, player)
 
     def _play(self, policy: Policy | EpisodicPolicy, stage: Stage, start: Trace) -> tuple[Trace, Reward]:
         trace = play(self.env, policy, question_id=start.question.id, seed=start.seed)
@@ -254,15 +266,21 @@ class _Audit:
                     self.invalid += fault is not None
         return trace, score(trace, self.game.rubric)
 
-    def _toolset(self, question: Question, view: View, start: Trace) -> None:
-        toolset = start.toolset
+    def _toolset(self, question: Question, toolset: Toolset) -> None:
         self.tool_counts.append(len(toolset.tools))
         self.problems += [Finding(question.id, problem) for problem in toolset_problems(toolset)]
         for tool in toolset.tools:
             found = leaks(tool, question.text, question.golds)
             self.leaking += [Finding(question.id, f"{tool.name} gives away {leak!r}") for leak in found]
-        if isinstance(self.oracle.actor, GroundedToolActor):
-            _resolve(start, view, self.oracle.actor, self.gold, self.distractor)
+
+    def _refused(self, question: Question, error: ToolsetError) -> None:
+        """The episode refuses a faulty toolset; the audit counts what is wrong with it, if its maker hands it out."""
+        try:
+            toolset = self.game.tool_maker.make(question)
+        except ToolsetError:
+            self.problems.append(Finding(question.id, str(error)))
+        else:
+            self._toolset(question, toolset)
 
     def _warnings(self) -> list[str]:
         warnings = []

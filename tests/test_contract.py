@@ -111,9 +111,10 @@ def test_an_unknown_tool_is_a_fault_with_the_tools_and_near_misses() -> None:
     assert len(far.message) < 300
 
 
-@pytest.mark.parametrize("value", ["a\ud800", {"k\ud800": 1}, object(), {1: 2}, {1, 2}, b"x"])
+@pytest.mark.parametrize("value", [{"k\ud800": 1}, object(), {1: 2}, {1, 2}, b"x"])
 def test_what_is_not_json_breaks_a_schema_and_raises_nothing(value: object) -> None:
-    string = contract(property_schema({"type": "string"}), property_schema({"type": "string"}))
+    text = property_schema({"type": "string"})
+    string = contract(text, text)
     assert string.check_call(Call("get_director", {"x": value})) is not None
     fault = string.check_response({"x": value}, string.specs["get_director"], 1)
     assert fault is not None

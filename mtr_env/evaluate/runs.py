@@ -187,13 +187,14 @@ def run(
 
 
 def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say) -> set[int]:
-    """Which episodes the folder holds already, after a torn last line was cut off."""
+    """Which episodes the folder holds already, after a torn last line was cut off; refuses those of another run."""
     path = folder / "traces.jsonl"
+    if file.seek(0, os.SEEK_END) == 0:
+        return set()
     before = _read_info(folder / "run.json")
-    if before is not None:
-        _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
-    elif file.seek(0, os.SEEK_END):
+    if before is None:
         raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
+    _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
     cut = _cut_torn_line(file)
     if cut:
         say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")

@@ -45,7 +45,7 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     bootstrap interval would; it always holds the plain mean, and errs on the wide side.
 
     >>> [round(bound, 2) for bound in mean_interval([1.0] * 24)]
-    [0.84, 1.0]
+    [0.83, 1.0]
     """
     if not values:
         return None

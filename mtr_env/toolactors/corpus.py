@@ -122,9 +122,9 @@ class CorpusPages:
         self._own: dict[tuple[str, str], str] = {}
         for i, paragraph in enumerate(view.paragraphs):
             title = fold(paragraph.title)
-            self._own[title, ""] = f"p{i}"
+            self._own.setdefault((title, ""), f"p{i}")  # paragraphs may share a title: as in Pages, the first counts
             for j, sentence in enumerate(paragraph.sentences):
-                self._own[title, fold(sentence)] = f"p{i}s{j}"
+                self._own.setdefault((title, fold(sentence)), f"p{i}s{j}")
 
     def search(self, query: str, k: int) -> list[Page]:
         """See :meth:`~mtr_env.toolactors.pages.Pages.search`."""

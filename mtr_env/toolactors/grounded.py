@@ -232,12 +232,14 @@ def _inherited(operands: Sequence[str], view: View, history: History) -> tuple[s
 
 
 def _sources_of(operand: str, view: View, history: History) -> tuple[str, ...]:
-    if contains_words(fold(view.text), operand):
+    if _states(view.text, operand):
         return ("q",)
     for call, response in history:
-        if any(
-            contains_words(fold(text.replace(",", "")), operand) or contains_words(fold(text), operand)
-            for text in sourced_strings(call, response)
-        ):
+        if any(_states(text, operand) for text in sourced_strings(call, response)):
             return response.sources
     return ()
+
+
+def _states(text: str, operand: str) -> bool:
+    """Whether a text has these words, with or without the commas of its numbers (``1,250``)."""
+    return contains_words(fold(text), operand) or contains_words(fold(text.replace(",", "")), operand)

@@ -106,7 +106,7 @@ def inverse_tool(name: str) -> ToolSpec:
     """``list_films_by_director(director)``: the subjects for which a relation names an object, and how many."""
     r = relation(name)
     plural = _plural(r)
-    fields: dict[str, Any] = {r.value: _TEXT, _field(plural, r.value): _TEXTS, "total": {"type": "integer"}}
+    fields: dict[str, Any] = {_field(r.value, ""): _TEXT, _field(plural, r.value): _TEXTS, "total": {"type": "integer"}}
     return ToolSpec(
         f"list_{plural}_by_{r.value}",
         f"Lists the {plural.replace('_', ' ')} that have a given {r.value.replace('_', ' ')}.",

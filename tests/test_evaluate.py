@@ -1,0 +1,473 @@
+"""Runs: resumable after a kill at any byte, refused where they do not fit, summarized with honest intervals."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from mtr_env.episode import Game
+from mtr_env.errors import DatasetError, InfrastructureError
+from mtr_env.evaluate import (
+    Summary,
+    load_policy,
+    mean_interval,
+    read_traces,
+    run,
+    score_file,
+    summarize,
+    wilson,
+)
+from mtr_env.policies.oracle import Oracle
+from mtr_env.registration import make_game, make_synthetic_game
+from mtr_env.reward import RUBRICS
+from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.trace import Response, Trace, decode, encode
+
+N = 6
+
+
+@pytest.fixture(scope="module")
+def game() -> Game:
+    return make_synthetic_game(limit=4)
+
+
+@pytest.fixture(scope="module")
+def finished(game: Game, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """traces.jsonl of an uninterrupted run of N episodes over 4 questions."""
+    out = tmp_path_factory.mktemp("finished")
+    run(game, "random-valid", out, episodes=N)
+    return (out / "traces.jsonl").read_bytes()
+
+
+def interrupted(out: Path, game: Game, traces: bytes, policy: str = "random-valid", seed: int = 0) -> Path:
+    """A run's folder as a kill leaves it, with these bytes of traces."""
+    out.mkdir()
+    run(game, policy, out, episodes=1, seed=seed)
+    (out / "summary.json").unlink()
+    (out / "traces.jsonl").write_bytes(traces)
+    return out
+
+
+# ---------------------------------------------------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [
+        (8, 10, 0.4901625, 0.9433178),
+        (0, 10, 0.0, 0.2775328),
+        (10, 10, 0.7224672, 1.0),
+        (81, 263, 0.2552885, 0.3661965),  # Newcombe 1998, table I: 0.2553 to 0.3662
+        (1, 29, 0.0061129, 0.1717556),  # ... and 0.0061 to 0.1718
+    ],
+)
+def test_wilson_gives_the_published_values(successes: int, n: int, low: float, high: float) -> None:
+    assert wilson(successes, n) == pytest.approx((low, high), abs=2e-5)
+
+
+def test_nothing_has_no_interval() -> None:
+    assert wilson(0, 0) is None
+    assert mean_interval([]) is None
+
+
+@pytest.mark.parametrize("n", [8, 24, 100])
+@pytest.mark.parametrize("name", ["binary", "rare failures", "uniform", "zero or high", "nearly constant"])
+def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str, n: int) -> None:
+    generator = np.random.default_rng(7)
+    draws, truth = {
+        "binary": (generator.binomial(1, 0.3, (2000, n)), 0.3),
+        "rare failures": (generator.binomial(1, 0.95, (2000, n)), 0.95),
+        "uniform": (generator.random((2000, n)), 0.5),
+        "zero or high": (generator.binomial(1, 0.6, (2000, n)) * generator.uniform(0.6, 1, (2000, n)), 0.48),
+        "nearly constant": (generator.uniform(0.79, 0.81, (2000, n)), 0.8),
+    }[name]
+    covered = 0
+    for row in draws:
+        interval = mean_interval([float(value) for value in row])
+        assert interval is not None
+        assert 0 <= interval[0] <= row.mean() <= interval[1] <= 1
+        covered += interval[0] <= truth <= interval[1]
+    assert covered / len(draws) >= 0.94
+
+
+def test_wilson_covers_a_share_in_95_of_100_simulated_runs() -> None:
+    generator = np.random.default_rng(7)
+    for share in (0.1, 0.5, 0.9):
+        intervals = [wilson(int(successes), 50) for successes in generator.binomial(50, share, 2000)]
+        covered = sum(low <= share <= high for low, high in filter(None, intervals))
+        assert covered / len(intervals) >= 0.93
+
+
+# ---------------------------------------------------------------------------------------------------------------- runs
+
+
+def test_a_run_plays_the_questions_in_order_with_seeds_that_count_up(game: Game, tmp_path: Path) -> None:
+    run(game, "no-tool", tmp_path, episodes=N, seed=10)
+    traces = list(read_traces(tmp_path / "traces.jsonl"))
+    ids = list(game.world.ids)
+    assert [trace.question.id for trace in traces] == [*ids, *ids[:2]]
+    assert [trace.seed for trace in traces] == list(range(10, 10 + N))
+
+
+def test_a_run_without_a_number_plays_each_question_once(game: Game, tmp_path: Path) -> None:
+    assert run(game, "no-tool", tmp_path).episodes == 4
+
+
+def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None:
+    summary = run(game, "oracle", tmp_path, episodes=4, seed=3)
+    found: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
+    assert msgspec.convert(found, Summary) == summary
+    assert (found["episodes"], found["scored"], found["unscored"]) == (4, 4, 0)
+    assert found["metrics"] == {"em": 1.0, "cover_em": 1.0, "f1": 1.0}
+    assert found["reward"] == 1.0
+    assert set(found["parts"]) == {"answer", "contract", "provenance", "support", "economy"}
+    assert set(found["intervals"]) == {"em", "cover_em", "f1", "reward"}
+    assert found["intervals"]["em"] == pytest.approx([0.5101, 1.0], abs=1e-4)
+    assert (found["env_id"], found["policy"], found["split"]) == ("MTR-Synthetic-v0", "oracle", "sample")
+    assert found["fingerprint"] == game.world.info.fingerprint
+    assert (found["grammar"], found["rubric"], found["max_steps"], found["seed"]) == ("hermes", "mtr-v0", 8, 3)
+    assert found["stop_reasons"] == {"answer": 4}
+    assert sum(group["episodes"] for group in found["families"].values()) == 4
+    assert sum(group["episodes"] for group in found["hops"].values()) == 4
+    assert found["tool_productivity"] == pytest.approx(1 / found["calls_per_episode"])
+
+
+def test_scoring_the_file_gives_the_numbers_of_the_run(game: Game, tmp_path: Path) -> None:
+    for policy in ("oracle", "chaser", "random-valid"):
+        paid = run(game, policy, tmp_path / policy, episodes=N)
+        assert score_file(tmp_path / policy) == paid
+        assert score_file(tmp_path / policy / "traces.jsonl") == paid
+
+
+def test_another_rubric_scores_the_same_traces(game: Game, tmp_path: Path) -> None:
+    run(game, "no-tool", tmp_path, episodes=4)
+    for name in RUBRICS:
+        assert score_file(tmp_path, name).rubric == name
+    with pytest.raises(ValueError, match="Unknown rubric 'mtr-v9'"):
+        score_file(tmp_path, "mtr-v9")
+
+
+def test_joined_files_name_only_what_they_share(game: Game, tmp_path: Path) -> None:
+    run(game, "oracle", tmp_path / "a", episodes=2)
+    run(make_synthetic_game(limit=4, grammar="react"), "oracle", tmp_path / "b", episodes=2)
+    joined = [trace for name in "ab" for trace in read_traces(tmp_path / name / "traces.jsonl")]
+    summary = summarize(joined)
+    assert (summary.episodes, summary.grammar, summary.rubric, summary.policy) == (4, None, "mtr-v0", None)
+
+
+# ------------------------------------------------------------------------------------------------- unscored kept apart
+
+
+class FlakyActor:
+    """Grounded, but down for the questions whose number is odd."""
+
+    name = "flaky"
+
+    def __init__(self) -> None:
+        self.inner = GroundedToolActor()
+
+    def respond(self, call: Any, spec: Any, view: Any, history: Any, key: Any) -> Response:
+        if int(key.question_id.rsplit("-", 1)[1]) % 2:
+            raise InfrastructureError("quota exceeded")
+        return self.inner.respond(call, spec, view, history, key)
+
+
+def test_unscored_episodes_are_counted_and_leave_the_means_alone(tmp_path: Path) -> None:
+    game = make_synthetic_game(limit=6, tool_actor=FlakyActor())
+    summary = run(game, Oracle(), tmp_path, policy_name="oracle")
+    assert (summary.episodes, summary.scored, summary.unscored) == (6, 3, 3)
+    assert summary.metrics["em"] == 1.0
+    assert summary.reward == 1.0
+    assert summary.intervals["em"] == wilson(3, 3)
+    assert summary.stop_reasons == {"answer": 3, "infrastructure": 3}
+    assert summary.faults == {"infrastructure": 3}
+    assert sum(summary.unscored_reasons.values()) == 3
+    assert all("quota exceeded" in reason for reason in summary.unscored_reasons)
+    assert sum(group.episodes - group.scored for group in summary.families.values()) == 3
+
+
+def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
+    game = make_synthetic_game(limit=6, tool_actor=FlakyActor())
+    run(game, Oracle(), tmp_path, policy_name="oracle")
+    failed = [trace for trace in read_traces(tmp_path / "traces.jsonl") if trace.stop_reason == "infrastructure"]
+    for summary in (summarize(failed), summarize([])):
+        assert summary.scored == 0
+        assert summary.metrics == {"em": None, "cover_em": None, "f1": None}
+        assert summary.reward is None
+        assert summary.calls_per_episode is None
+        assert summary.tool_productivity is None
+        assert set(summary.intervals.values()) == {None}
+
+
+# -------------------------------------------------------------------------------------------------------------- resume
+
+
+def test_a_file_cut_at_any_byte_is_completed_to_the_same_bytes(game: Game, finished: bytes, tmp_path: Path) -> None:
+    ends = [i + 1 for i, byte in enumerate(finished) if byte == 10]
+    cuts = {0, 1, ends[0] - 1, ends[0], ends[0] + 1, ends[2] - 1, len(finished) - 1, len(finished)}
+    cuts |= set(random.Random(5).sample(range(len(finished)), 6))
+    for number, cut in enumerate(sorted(cuts)):
+        notes: list[str] = []
+        out = interrupted(tmp_path / str(number), game, finished[:cut])
+        summary = run(game, "random-valid", out, episodes=N, say=notes.append)
+        assert (out / "traces.jsonl").read_bytes() == finished
+        assert summary.episodes == N
+        assert any("torn" in note for note in notes) == (cut not in (0, *ends))
+
+
+def test_a_larger_number_goes_on_and_a_smaller_one_loses_nothing(game: Game, finished: bytes, tmp_path: Path) -> None:
+    played: list[tuple[int, int, int]] = []
+    notes: list[str] = []
+
+    def on_episode(done: int, total: int, trace: Trace) -> None:
+        played.append((done, total, trace.seed))
+
+    for episodes in (2, N, N, 3):
+        summary = run(game, "random-valid", tmp_path, episodes=episodes, on_episode=on_episode, say=notes.append)
+    assert played == [(1, 2, 0), (2, 2, 1), *((i + 1, N, i) for i in range(2, N))]
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+    assert summary.episodes == N
+    assert "nothing to play" in notes[-1]
+
+
+def test_a_line_lost_from_the_middle_is_played_again(game: Game, finished: bytes, tmp_path: Path) -> None:
+    lines = finished.splitlines(keepends=True)
+    out = interrupted(tmp_path / "run", game, b"".join(lines[:2] + lines[3:]))
+    run(game, "random-valid", out, episodes=N)
+    assert sorted((out / "traces.jsonl").read_bytes().splitlines(keepends=True)) == sorted(lines)
+
+
+def test_a_stale_summary_does_not_outlive_the_start_of_new_episodes(game: Game, tmp_path: Path) -> None:
+    def broken(messages: Any, tools: Any) -> str:
+        raise ZeroDivisionError("a bug of the policy")
+
+    run(game, "no-tool", tmp_path, episodes=2)
+    with pytest.raises(ZeroDivisionError, match="a bug of the policy"):
+        run(game, broken, tmp_path, policy_name="no-tool", episodes=4)
+    assert not (tmp_path / "summary.json").exists()
+    assert score_file(tmp_path).episodes == 2
+
+
+SLOW_POLICY = """
+import time
+from mtr_env.policies.random_valid import RandomValid
+
+class Slow:
+    def __init__(self):
+        self.inner = RandomValid()
+    def for_episode(self, trace):
+        time.sleep(0.02)
+        return self.inner.for_episode(trace)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_after_five_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    (tmp_path / "slow_policy.py").write_text(SLOW_POLICY)
+    episodes, killed = 60, tmp_path / "killed" / "traces.jsonl"
+    command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40"]
+    command += ["--policy", "slow_policy:Slow", "--episodes", str(episodes), "--seed", "2", "--out"]
+    environment = {**os.environ, "PYTHONHASHSEED": "random"}
+
+    def lines() -> int:
+        return killed.read_bytes().count(b"\n") if killed.exists() else 0
+
+    chance = random.Random(11)
+    for _ in range(5):
+        target = lines() + chance.randint(1, 9)
+        process = subprocess.Popen(
+            [*command, "killed"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+        deadline = time.monotonic() + 60
+        while lines() < target and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(chance.random() * 0.01)
+        assert process.poll() is None, process.communicate()[1].decode()
+        process.kill()
+        process.communicate()
+        assert target <= lines() < episodes
+    for out in ("killed", "uninterrupted"):
+        subprocess.run([*command, out], cwd=tmp_path, env=environment, check=True, capture_output=True)
+    assert killed.read_bytes() == (tmp_path / "uninterrupted" / "traces.jsonl").read_bytes()
+    assert lines() == episodes
+    assert score_file(tmp_path / "killed") == score_file(tmp_path / "uninterrupted")
+
+
+# ------------------------------------------------------------------------------------------------------------- refused
+
+
+def refusal(out: Path, game: Game, policy: str = "random-valid", **options: Any) -> str:
+    before = (out / "traces.jsonl").read_bytes()
+    with pytest.raises(DatasetError) as caught:
+        run(game, policy, out, episodes=N, **options)
+    assert (out / "traces.jsonl").read_bytes() == before
+    return str(caught.value)
+
+
+def test_another_policy_or_seed_or_setup_is_refused_by_name(game: Game, tmp_path: Path) -> None:
+    run(game, "random-valid", tmp_path, episodes=2)
+    assert "policy is 'random-valid' there and 'chaser' here" in refusal(tmp_path, game, "chaser")
+    assert "seed is 0 there and 7 here" in refusal(tmp_path, game, seed=7)
+    for options, expected in [
+        ({"grammar": "react"}, "grammar is 'hermes' there and 'react' here"),
+        ({"max_steps": 5}, "max_steps is 8 there and 5 here"),
+        ({"rubric": "f1"}, "rubric is 'mtr-v0' there and 'f1' here"),
+        ({"extra_tools": 1}, "tool_maker is 'template(extra_tools=3)' there"),
+        ({"noise": 0.2}, "tool_actor is 'grounded' there"),
+        ({"distractors": 3}, "world fingerprint is"),
+    ]:
+        assert expected in refusal(tmp_path, make_synthetic_game(**{"limit": 4, **options}))
+    other_world = make_game("MTR-HotpotQA-v0")
+    message = refusal(tmp_path, other_world)
+    assert "env_id is 'MTR-Synthetic-v0' there and 'MTR-HotpotQA-v0' here" in message
+    assert message.endswith("Give another --out.")
+
+
+def test_traces_that_are_not_of_the_run_are_refused(game: Game, finished: bytes, tmp_path: Path) -> None:
+    lines = finished.splitlines(keepends=True)
+    trace = decode(lines[1])
+    other_setup = encode(replace(trace, setup=replace(trace.setup, tool_actor="another"))) + b"\n"
+    other_question = encode(replace(trace, question=replace(trace.question, id="elsewhere"))) + b"\n"
+    other_seed = encode(replace(trace, seed=-3)) + b"\n"
+    for name, line, expected in [
+        ("setup", other_setup, "tool_actor is 'another' there and 'grounded' here"),
+        ("question", other_question, "(question 'elsewhere', seed 1) that is not of this run"),
+        ("seed", other_seed, "seed -3) that is not of this run"),
+        ("twice", lines[0], "stands in it twice"),
+    ]:
+        assert expected in refusal(interrupted(tmp_path / name, game, lines[0] + line), game)
+
+
+def test_traces_without_run_json_are_refused(game: Game, finished: bytes, tmp_path: Path) -> None:
+    (tmp_path / "traces.jsonl").write_bytes(finished)
+    assert "no run.json beside it says whose" in refusal(tmp_path, game)
+
+
+@pytest.mark.parametrize("bad", [b"{}\n", b"not json\n", b'{"question": 1}\n', b"\xff\xfe\n"])
+def test_a_bad_line_is_named_by_file_and_line(bad: bytes, game: Game, finished: bytes, tmp_path: Path) -> None:
+    lines = finished.splitlines(keepends=True)
+    out = interrupted(tmp_path / "run", game, lines[0] + bad + lines[1])
+    assert "traces.jsonl, line 2: expected an episode" in refusal(out, game)
+    with pytest.raises(DatasetError, match=r"traces\.jsonl, line 2: expected an episode"):
+        score_file(out)
+
+
+def test_an_unfinished_episode_is_named(finished: bytes, tmp_path: Path) -> None:
+    trace = decode(finished.splitlines()[0])
+    file = tmp_path / "half.jsonl"
+    file.write_bytes(encode(trace.upto(len(trace.steps) - 1)) + b"\n")
+    with pytest.raises(DatasetError, match=r"half\.jsonl, line 1: the episode is not finished"):
+        score_file(file)
+
+
+def test_scoring_reports_a_torn_last_line_and_leaves_it_out(finished: bytes, tmp_path: Path) -> None:
+    file, notes = tmp_path / "torn.jsonl", list[str]()
+    file.write_bytes(finished[:-100])
+    assert score_file(file, say=notes.append).episodes == N - 1
+    assert len(notes) == 1
+    assert f"line {N}: left out" in notes[0]
+    file.write_bytes(finished[:-1])  # whole, only the newline is missing
+    assert score_file(file, say=notes.append).episodes == N
+
+
+def test_two_runs_never_write_one_file(game: Game, tmp_path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    run(game, "random-valid", tmp_path, episodes=1)
+    with open(tmp_path / "traces.jsonl", "ab") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert "Another run is writing" in refusal(tmp_path, game)
+    assert run(game, "random-valid", tmp_path, episodes=2).episodes == 2
+
+
+# ------------------------------------------------------------------------------------------------------------ policies
+
+MODULE = """
+from mtr_env.policies.readers import NoToolGuesser
+
+instance = NoToolGuesser()
+class Class(NoToolGuesser):
+    pass
+def function(messages, tools):
+    return instance(messages, tools)
+def factory():
+    return NoToolGuesser()
+class Episodic:
+    def for_episode(self, trace):
+        return instance
+class Needs:
+    def __init__(self, key):
+        pass
+async def asynchronous(messages, tools):
+    return ""
+number = 3
+"""
+
+
+@pytest.fixture
+def my_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "my_policies.py").write_text(MODULE)
+    (tmp_path / "needs_more.py").write_text("import a_module_that_is_not_there")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_policies", raising=False)
+    return "my_policies"
+
+
+@pytest.mark.parametrize("attribute", ["instance", "Class", "function", "factory", "Episodic"])
+def test_a_policy_of_ones_own_is_named_by_module_and_attribute(
+    attribute: str, my_module: str, game: Game, tmp_path: Path
+) -> None:
+    name = f"{my_module}:{attribute}"
+    summary = run(game, name, tmp_path / "out", episodes=4)
+    assert summary.policy == name
+    assert summary.reward == run(game, "no-tool", tmp_path / "built-in", episodes=4).reward
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("my_policies:Needs", "takes no arguments"),
+        ("my_policies:number", "expected a callable of (messages, tools)"),
+        ("my_policies:asynchronous", "is asynchronous"),
+        ("my_policies:nothing", "my_policies has no 'nothing'"),
+        ("not_a_module:x", "there is no module 'not_a_module'"),
+        ("my_policies.deeper:x", "there is no module"),
+        ("needs_more:x", "No module named 'a_module_that_is_not_there'"),
+        (":x", "expected module:attr"),
+        ("orcale", "Did you mean 'oracle'?"),
+    ],
+)
+def test_what_is_no_policy_is_explained(name: str, expected: str, my_module: str, game: Game) -> None:
+    with pytest.raises((ValueError, ImportError)) as caught:
+        load_policy(name, game)
+    assert expected in str(caught.value)
+
+
+def test_the_oracle_plans_against_the_tools_of_the_game() -> None:
+    game = make_synthetic_game(limit=2, noise=0.5)
+    oracle = load_policy("oracle", game)
+    assert isinstance(oracle, Oracle)
+    assert oracle.actor is game.tool_actor.inner  # type: ignore[attr-defined]
+
+
+def test_episodes_must_be_at_least_one(game: Game, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="episodes must be at least 1, found 0"):
+        run(game, "oracle", tmp_path, episodes=0)
+
+
+def test_a_policy_object_is_named_after_its_class_or_function(game: Game, tmp_path: Path) -> None:
+    def silent(messages: Sequence[Any], tools: Sequence[Any]) -> str:
+        return "<answer>nothing</answer>"
+
+    assert run(game, Oracle(), tmp_path / "a", episodes=1).policy == "Oracle"
+    assert "silent" in (run(game, silent, tmp_path / "b", episodes=1).policy or "")

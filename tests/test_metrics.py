@@ -1,0 +1,168 @@
+"""The answer metrics agree with the official HotpotQA script, copied here in its original form."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import mtr_env
+from mtr_env.metrics import Metrics, answer_metrics, cover_exact_match, exact_match, f1, tool_productivity
+from mtr_env.text import normalize_answer
+from mtr_env.trace import Trace
+
+
+def official_normalize_answer(s):  # type: ignore[no-untyped-def]
+    def remove_articles(text):  # type: ignore[no-untyped-def]
+        return re.sub(r"\b(a|an|the)\b", " ", text)
+
+    def white_space_fix(text):  # type: ignore[no-untyped-def]
+        return " ".join(text.split())
+
+    def remove_punc(text):  # type: ignore[no-untyped-def]
+        exclude = set(string.punctuation)
+        return "".join(ch for ch in text if ch not in exclude)
+
+    def lower(text):  # type: ignore[no-untyped-def]
+        return text.lower()
+
+    return white_space_fix(remove_articles(remove_punc(lower(s))))
+
+
+def official_f1_score(prediction, ground_truth):  # type: ignore[no-untyped-def]
+    normalized_prediction = official_normalize_answer(prediction)
+    normalized_ground_truth = official_normalize_answer(ground_truth)
+
+    ZERO_METRIC = (0, 0, 0)
+
+    if normalized_prediction in ["yes", "no", "noanswer"] and normalized_prediction != normalized_ground_truth:
+        return ZERO_METRIC
+    if normalized_ground_truth in ["yes", "no", "noanswer"] and normalized_prediction != normalized_ground_truth:
+        return ZERO_METRIC
+
+    prediction_tokens = normalized_prediction.split()
+    ground_truth_tokens = normalized_ground_truth.split()
+    common = Counter(prediction_tokens) & Counter(ground_truth_tokens)
+    num_same = sum(common.values())
+    if num_same == 0:
+        return ZERO_METRIC
+    precision = 1.0 * num_same / len(prediction_tokens)
+    recall = 1.0 * num_same / len(ground_truth_tokens)
+    f1 = (2 * precision * recall) / (precision + recall)
+    return f1, precision, recall
+
+
+def official_exact_match_score(prediction, ground_truth):  # type: ignore[no-untyped-def]
+    return official_normalize_answer(prediction) == official_normalize_answer(ground_truth)
+
+
+def agree(prediction: str, gold: str) -> None:
+    assert normalize_answer(prediction) == official_normalize_answer(prediction)
+    assert exact_match(prediction, gold) == official_exact_match_score(prediction, gold)
+    assert f1(prediction, gold) == pytest.approx(official_f1_score(prediction, gold)[0])
+    both = answer_metrics(prediction, [gold])
+    assert both.em == float(official_exact_match_score(prediction, gold))
+    if official_normalize_answer(gold):  # a gold answer of articles only, such as "A", is nothing after normalisation
+        assert both.f1 == pytest.approx(official_f1_score(prediction, gold)[0])
+        assert both.cover_em == float(official_normalize_answer(gold) in official_normalize_answer(prediction))
+        assert both.em <= both.f1 <= 1
+        assert both.em <= both.cover_em
+
+
+WORDS = "a an the The yes no noanswer Yes. NO! U.S. of-the it's Jan Svěrák 1,984 3.5 I İ ß ﬁ œ \u00a0 \t \u2028 - _ '' 东京".split(
+    " "
+)
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join),
+    st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join),
+)
+@settings(max_examples=1500, deadline=None)
+def test_word_salad_scores_as_in_the_official_script(prediction: str, gold: str) -> None:
+    agree(prediction, gold)
+
+
+@given(st.text(max_size=40), st.text(max_size=20))
+@example("the the", "a")
+@example("A", "")
+@settings(max_examples=1500, deadline=None)
+def test_any_text_scores_as_in_the_official_script(prediction: str, gold: str) -> None:
+    agree(prediction, gold)
+    agree(gold, gold)
+
+
+def test_real_answers_score_as_in_the_official_script(shared_data: Callable[[str], Path]) -> None:
+    answers = []
+    for name in ("hotpotqa", "2wikimultihopqa", "musique"):
+        with shared_data(f"{name}/dev_shared.jsonl").open(encoding="utf-8") as lines:
+            answers += [json.loads(line)["answer"] for line in lines]
+    assert len(answers) > 100
+    rng = random.Random(0)
+    for answer in answers:
+        other = rng.choice(answers)
+        words = other.split()
+        rng.shuffle(words)
+        for prediction in (answer, other, f"The {answer}.", f"{answer} or {other}", " ".join(words), answer[:-1]):
+            agree(prediction, answer)
+
+
+def test_long_texts_are_normalised_like_short_ones() -> None:
+    text = "The  Cat, a dog! " * 500
+    assert normalize_answer(text) == official_normalize_answer(text) == " ".join(["cat dog"] * 500)
+
+
+def test_the_best_of_several_golds_counts_for_each_metric_on_its_own() -> None:
+    assert answer_metrics("NYC", ["New York City", "NYC"]) == Metrics(1.0, 1.0, 1.0)
+    found = answer_metrics("New York City, NY", ["NY", "New York City USA"])
+    assert (found.em, found.cover_em) == (0.0, 1.0)
+    assert found.f1 == pytest.approx(2 * 3 / (4 + 4))
+
+
+def test_cover_em_is_containment_and_em_is_not() -> None:
+    assert answer_metrics("It is Prague, I think", ["Prague"])[:2] == (0.0, 1.0)
+    assert cover_exact_match("It is Prague", "prague!")
+    assert not cover_exact_match("Prag", "Prague")
+
+
+def test_no_answer_earns_nothing_and_an_empty_answer_no_cover() -> None:
+    assert answer_metrics(None, ["x", ""]) == Metrics(0.0, 0.0, 0.0)
+    assert answer_metrics("", ["x"]) == Metrics(0.0, 0.0, 0.0)
+    assert answer_metrics("x", []) == Metrics(0.0, 0.0, 0.0)
+    assert answer_metrics("x", [""]).cover_em == 0.0
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold"), [("yes it is", "yes"), ("no", "no way"), ("noanswer", "the noanswer x")]
+)
+def test_a_closed_answer_earns_no_f1_unless_it_is_the_whole_answer(prediction: str, gold: str) -> None:
+    assert f1(prediction, gold) == 0.0
+    assert f1("Yes.", "yes") == 1.0
+
+
+def finished(*actions: str) -> Trace:
+    env = gym.make("MTR-HotpotQA-v0")
+    env.reset(seed=0, options={"question_id": "sample-hotpotqa-01"})
+    for action in actions:
+        env.step(action)
+    trace: Trace = env.snapshot()
+    return trace
+
+
+def test_tool_productivity_is_correct_answers_per_call_over_all_traces() -> None:
+    call = '<tool_call>{"name":"search","arguments":{"query":"The Seventh Seal"}}</tool_call>'
+    right, wrong = "<answer>fårö!</answer>", "<answer>Rome</answer>"
+    assert tool_productivity([]) is None
+    assert tool_productivity([finished(right)]) is None
+    assert tool_productivity([finished(call, right), finished(call + call, wrong), finished(call)]) == 1 / 4
+    assert tool_productivity([finished(call, wrong)]) == 0.0
+    assert mtr_env.score(finished(call, right), "em").total == 1.0
