@@ -1,4 +1,4 @@
-"""The demonstration behind ``make demo``: builds a synthetic world, audits it, plays four policies on it, prints a table.
+"""The demonstration behind ``make demo``: a synthetic world, its audit, four policies that play it, and a table.
 
     python -m benchmarks.demo [--episodes 200] [--seed 0] [--out runs/demo]
 

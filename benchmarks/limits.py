@@ -45,7 +45,7 @@ parliament player portrait premiere programme publisher quarter reform research 
 settlement soldier summer survey teacher temple tournament tower trade translation treaty university volume voyage
 workshop writer""".split()
 STOP_WORDS = frozenset(
-    "a an and as at best by for from he his in into is it known of on one the was which with".split()
+    "a an and as at best by for from he his in into is it its known of on one the was which with".split()
 )
 
 
@@ -180,18 +180,25 @@ class Planner:
         self._vocabulary = [list(dict.fromkeys(words)) for words in self._words]
 
     def plans(self) -> list[Plan]:
-        """An episode for every question. Every second answer is right, the others are another question's."""
+        """An episode for every question. About every second answer is right, the others are another question's."""
+        return [self._plan(i, [self._query(i) for _ in range(CALLS)]) for i in range(len(self._items))]
+
+    def every_word(self) -> list[Plan]:
+        """Episodes whose queries hold every word of their question: after them nothing of its index is still to do."""
         plans = []
-        for i, item in enumerate(self._items):
-            queries = [self._query(i) for _ in range(CALLS)]
-            answer = (item if self._random.random() < 0.5 else self._items[i - 1]).answer
-            thought = "<think>The question needs another fact. I look it up.</think>\n"
-            calls = [
-                f'{thought}<tool_call>\n{{"name":"search","arguments":{{"query":"{q}"}}}}\n</tool_call>'
-                for q in queries
-            ]
-            plans.append(Plan(item, queries, calls, answer, f"{thought}<answer>{answer}</answer>"))
+        for i, words in enumerate(self._vocabulary):
+            queries = [" ".join(words[at : at + 25]) for at in range(0, len(words), 25)]
+            plans += [self._plan(i, (queries * 2)[at : at + CALLS]) for at in range(0, len(queries), CALLS)]
         return plans
+
+    def _plan(self, i: int, queries: list[str]) -> Plan:
+        item = self._items[i]
+        answer = (item if self._random.random() < 0.5 else self._items[i - 1]).answer
+        thought = "<think>The question needs another fact. I look it up.</think>\n"
+        calls = [
+            f'{thought}<tool_call>\n{{"name":"search","arguments":{{"query":"{q}"}}}}\n</tool_call>' for q in queries
+        ]
+        return Plan(item, queries, calls, answer, f"{thought}<answer>{answer}</answer>")
 
     def _query(self, i: int) -> str:
         while True:
@@ -225,7 +232,7 @@ def tokenise(text: str) -> list[str]:
 def null_value() -> dict[str, Any]:
     """A valid search response whose JSON is 975 bytes."""
     value = {"status": "ok", "results": [{"title": f"Title {i}", "snippet": "lorem ipsum " * 20} for i in range(3)]}
-    value["results"][0]["snippet"] += "x" * (NULL_BYTES - len(msgspec.json.encode(value)))  # type: ignore[index,operator]
+    value["results"][0]["snippet"] += "x" * (NULL_BYTES - len(msgspec.json.encode(value)))  # type: ignore[index]
     return value
 
 

@@ -37,7 +37,8 @@ NULL_VALUE = NULL_VALUES["search"]
 _PASSAGES: list[dict[str, Any]] = [
     {"document": {"contents": f"{result['title']}\n{result['snippet']}"}} for result in NULL_VALUE["results"]
 ]
-_MARK = NULL_VALUE["results"][-1]["snippet"].strip()  # every observation must hold it
+READY_TEXT = msgspec.json.encode(NULL_VALUE).decode()
+_MARK: str = NULL_VALUE["results"][-1]["snippet"].strip()  # every observation must hold it
 
 
 def timing(reset: int, steps: int, answer: int, episodes: int) -> Timing:
@@ -78,13 +79,13 @@ class Gem(Peer):
         from gem.envs.qa_env import QaEnv
         from gem.tools.search_tool import SearchTool
 
-        class NullSearch(SearchTool):  # type: ignore[misc,no-any-unimported]
+        class NullSearch(SearchTool):  # type: ignore[misc]
             def _search(self, query: str) -> str:
                 return self._passages2string(_PASSAGES)  # type: ignore[no-any-return]
 
-        class TextSearch(SearchTool):  # type: ignore[misc,no-any-unimported]
+        class TextSearch(SearchTool):  # type: ignore[misc]
             def _search(self, query: str) -> str:
-                return _MARK * 4
+                return READY_TEXT
 
         datasets.disable_progress_bars()
         rows = datasets.Dataset.from_list([{"question": i.question, "answer": i.answer} for i in items])
@@ -203,7 +204,7 @@ class TextArena(Peer):
         kinds = ta.ObservationType
         dumps = msgspec.json.encode
 
-        class Game(ta.Env):  # type: ignore[misc,no-any-unimported]
+        class Game(ta.Env):  # type: ignore[misc]
             item = items[0]
 
             def reset(self, num_players: int, seed: int | None = None) -> None:

@@ -4,9 +4,10 @@
     python -m benchmarks.throughput --out --check  # writes benchmarks/results/throughput.{json,md}; exit 1 on a miss
 
 The work (``benchmarks/limits.py``): 64 questions of 20 paragraphs; an episode is a reset, 4 tool calls and an answer.
-All cases take turns in one process, in an order that rotates, garbage collection off while they are timed. A figure is
-the median over the rounds; a ratio is the median over the rounds of the ratio within a round, so that what else the
-machine does cancels out: quote ratios, not microseconds.
+All cases take turns in one process, in an order that rotates. A figure is the median over the rounds; a ratio is the
+median over the rounds of the ratio within a round, so that what else the machine does cancels out: quote ratios, not
+microseconds. Garbage collection is off while a case is timed, as in ``timeit``; what it adds to our step at the end of
+the run, when the memos are full, is a figure of its own.
 
 - ``step`` is one tool step: the 4 tool steps of the episodes divided by 4. Reset, answer and scoring are not in it.
 - The limit is the faster of the msgspec and (where installed) the orjson loop. Its tool step is its episode without the
@@ -32,11 +33,10 @@ import sys
 import tempfile
 import tracemalloc
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from time import perf_counter_ns as clock
 from typing import Any, NamedTuple
 
@@ -75,7 +75,7 @@ class LimitCase:
     """A bare limit loop. ``tools`` maps a question's id to its tool; ``memo`` replaces the tool."""
 
     def __init__(
-        self, items: Sequence[Item], tools: dict[str, limits.Tool], loads: limits.Loads, dumps: limits.Dumps
+        self, items: Sequence[Item], tools: Mapping[str, limits.Tool], loads: limits.Loads, dumps: limits.Dumps
     ) -> None:
         self.tools, self.loads, self.dumps = tools, loads, dumps
         golds = {item.id: limits.normalise(item.answer) for item in items}
@@ -226,15 +226,14 @@ def run_rounds(
     the same texts, cases of different kinds share none, so that no process-wide cache serves one for the other."""
     samples: Samples = {}
     names = list(cases)
-    gc.collect()
-    gc.freeze()  # what is alive now need not be looked through again and again
     for number in range(-1, rounds):
+        gc.collect()
+        gc.freeze()  # what is alive now need not be looked through again and again
         made = {kind: [plan for _ in range(PASSES) for plan in make()] for kind, make in new_plans.items()}
         shift = number % len(names)
         for name in names[shift:] + names[:shift]:
             play, kind = cases[name]
             texts = [plan.fresh() for plan in made[kind]]
-            gc.collect()
             gc.disable()
             try:
                 result = play(texts)
@@ -272,32 +271,39 @@ def alive_kib(begin: Callable[[int], object], count: int) -> Alive:
     return Alive((during - before) / 1024 / count, (after - before) / 1024 / count)
 
 
+def gc_cost(case: OurCase, planner: Planner, times: int = 7) -> float:
+    """A null step with garbage collection on, over one with it off, everything that the run made still alive."""
+    gc.collect()
+    on: list[float] = []
+    off: list[float] = []
+    for _ in range(times):
+        for steps in (on, off):
+            texts = [plan.fresh() for _ in range(PASSES) for plan in planner.plans()]
+            (gc.enable if steps is on else gc.disable)()
+            steps.append(case.play(texts)["step"])
+            gc.enable()
+    return sum(on) / sum(off)
+
+
 IMPORT = """
 from time import perf_counter
 start = perf_counter(); import gymnasium
 middle = perf_counter(); import mtr_env
 print(middle - start, perf_counter() - middle)
 """
+OPEN = f"""
+import sys, gymnasium, mtr_env
+from time import perf_counter
+start = perf_counter(); gymnasium.make({ENV_ID!r}, source=sys.argv[1]).reset(seed=0)
+print(perf_counter() - start)
+"""
 
 
-def import_seconds(times: int) -> tuple[float, float]:
-    """Importing gymnasium, and then mtr_env, each the least of several new processes."""
-    runs = []
-    for _ in range(times):
-        done = subprocess.run([sys.executable, "-c", IMPORT], check=True, capture_output=True, text=True)
-        runs.append([float(word) for word in done.stdout.split()])
-    return min(run[0] for run in runs), min(run[1] for run in runs)
-
-
-def opening_seconds(folder: Path, seed: int, times: int, rows: int = 7400) -> float:
-    """``gym.make`` and the first reset over a file of so many HotpotQA-like rows; the median of several."""
-    path = limits.write_rows(folder / "rows.jsonl", seed, rows)
-    seconds = []
-    for number in range(times):
-        start = perf_counter()
-        gym.make(ENV_ID, source=path).reset(seed=number)
-        seconds.append(perf_counter() - start)
-    return median(seconds)
+def in_new_processes(program: str, times: int, *arguments: str) -> list[float]:
+    """The numbers that a program prints, each the least of several new processes."""
+    command = [sys.executable, "-c", program, *arguments]
+    runs = [subprocess.run(command, check=True, capture_output=True, text=True).stdout.split() for _ in range(times)]
+    return [min(map(float, numbers)) for numbers in zip(*runs, strict=True)]
 
 
 # ----------------------------------------------------------------------------------------------------------- the report
@@ -367,6 +373,7 @@ def _measure(options: Options, command: str, folder: Path) -> Report:
     cases |= {f.kind.name: (f.peer.play, "null") for f in found if f.peer is not None}
 
     samples = run_rounds(cases, kinds, options.rounds)
+    search.play(planner.every_word())  # indexes grow with the words asked for: they belong to the question
     alive = [plan for _ in range(-(-options.alive // len(items))) for plan in planner.plans()]
     held = {
         "ours null": alive_kib(lambda i: null.begin(i, alive[i]), options.alive),
@@ -374,11 +381,13 @@ def _measure(options: Options, command: str, folder: Path) -> Report:
         "ours repeat": alive_kib(lambda i: repeat.begin(i, repeated[i % len(items)]), options.alive),
         "limit BM25": alive_kib(lambda i: memo.begin(alive[i]), options.alive),
     }
-    gymnasium_s, mtr_env_s = import_seconds(options.imports)
+    gymnasium_s, mtr_env_s = in_new_processes(IMPORT, options.imports)
     others = {f"{name}, KiB held alive": kib.held for name, kib in held.items()}
     others |= {f"{name}, KiB of it kept by memos": kib.kept for name, kib in held.items() if name != "limit BM25"}
     others |= {"import gymnasium, s": gymnasium_s, "then import mtr_env, s": mtr_env_s}
-    others["7,400 rows to the first reset, s"] = opening_seconds(folder, seed + 4, options.openings)
+    rows = limits.write_rows(folder / "rows.jsonl", seed + 4, 7400)
+    others["7,400 rows to the first reset, s"] = in_new_processes(OPEN, options.openings, str(rows))[0]
+    others["ours null, step with garbage collection on / off"] = gc_cost(null, planner)
     medians: dict[str, Timing] = {name: {} for name in cases}
     for (name, part), us in samples.items():
         medians[name][part] = median(us)
@@ -484,7 +493,7 @@ def markdown(report: Report) -> str:
         lines.append(f"| {t.name} | {measured} | {t.target:g} {t.unit} | {met[t.met]} |")
     lines += ["", f"| case, us | {' | '.join(parts)} |", f"|---{'|---' * len(parts)}|"]
     for name, us in report.cases.items():
-        lines.append(f"| {name} | {' | '.join([f'{us[part]:,.2f}' if part in us else '' for part in parts])} |")
+        lines.append(f"| {name} | {' | '.join([f'{us[part]:,.2f}' if us.get(part) else '' for part in parts])} |")
     lines += ["", "| ratio | x |", "|---|---|", *[f"| {name} | {x:.2f} |" for name, x in report.ratios.items()]]
     lines += ["", "| other | |", "|---|---|", *[f"| {name} | {value:.3g} |" for name, value in report.others.items()]]
     lines += ["", "| peer | what it is and does |", "|---|---|", *[f"| {n} | {d} |" for n, d in report.peers.items()]]

@@ -14,7 +14,7 @@ from msgspec import Struct
 from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
-from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.errors import ToolsetError
 from mtr_env.evaluate import Interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
 from mtr_env.policies.base import EpisodicPolicy, Policy
@@ -245,12 +245,7 @@ class _Audit:
 
     def _oracle(self, stage: Stage, start: Trace, family: _Tally) -> str | None:
         """Plays the oracle; why its episode proves nothing, or ``None``."""
-        try:
-            player = self.oracle.for_episode(start)
-        except InfrastructureError as error:  # the ToolActor failed while the oracle planned
-            self.total.unscored += 1
-            family.unscored += 1
-            return f"unscored: {error}"
+        player = self.oracle.for_episode(start)
         trace, reward = self._play(player, stage, start)
         self.total.add(trace, reward)
         family.add(trace, reward)

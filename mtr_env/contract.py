@@ -12,7 +12,6 @@ import re
 from functools import lru_cache
 from typing import Any
 
-import jsonschema
 import jsonschema_rs
 import msgspec
 
@@ -119,6 +118,8 @@ def _compiled(schema: Schema) -> Any:
 @lru_cache(4096)
 def _schema_problem(schema: bytes) -> str | None:
     """What is wrong with a schema, or ``None``. Only local references: a schema never makes us fetch anything."""
+    import jsonschema  # slow to import, and needed only when a toolset is made
+
     decoded = msgspec.json.decode(schema)
     for reference in _references(decoded):
         if not reference.startswith("#"):

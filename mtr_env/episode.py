@@ -210,9 +210,7 @@ class Turn:
             elif self._responses[fault.call] is None:
                 texts[fault.call] = stage.show_fault(decision.calls[fault.call].name, fault)
         observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
-        step = Step(
-            decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer
-        )
+        step = Step(decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer)
         return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
 
 
@@ -305,7 +303,8 @@ class Game:
         """The stage of an episode that is already under way (a snapshot, a saved trace)."""
         if trace.setup.grammar != self.grammar.name:
             raise ValueError(
-                f"The trace was written in grammar {trace.setup.grammar!r}; this environment speaks {self.grammar.name!r}."
+                f"The trace was written in grammar {trace.setup.grammar!r}; "
+                f"this environment speaks {self.grammar.name!r}."
             )
         stage = self._restored.get(trace.toolset, lambda toolset: Stage(trace.question, toolset, self.grammar))
         # A ToolMaker may give one toolset to several questions.

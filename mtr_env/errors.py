@@ -1,4 +1,4 @@
-"""Exceptions. They are for bugs of the caller, bad files and outages; a policy's mistake is a fault, not an exception."""
+"""Exceptions: for bugs of the caller, bad files and outages. A policy's mistake is a fault, not an exception."""
 
 from __future__ import annotations
 

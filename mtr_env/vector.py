@@ -74,8 +74,12 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         mask = self._mask(options.get("reset_mask"))
         observations = [""] * self.num_envs
         infos: dict[str, Any] = {}
-        for i in np.flatnonzero(mask).tolist():
-            observations[i], info = self._begin(i, seeds[i], question_ids[i])
+        # All of them begin before any of them counts: an unknown question leaves everything as it was.
+        begun = {i: self._begin(i, seeds[i], question_ids[i]) for i in np.flatnonzero(mask).tolist()}
+        if not self._traces:
+            self._stages, self._traces = [None] * self.num_envs, [None] * self.num_envs  # type: ignore[list-item]
+        for i, episode in begun.items():
+            observations[i], info = self._start(i, *episode)
             infos = self._add_info(infos, info, i)
         self._over = self._over & ~mask
         return tuple(observations), infos
@@ -96,14 +100,15 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
             raise gym.error.ResetNeeded("The first reset() must start every environment.")
         return mask
 
-    def _begin(self, i: int, seed: int | None, question_id: str | None) -> tuple[str, dict[str, Any]]:
-        if not self._traces:
-            self._stages, self._traces = [None] * self.num_envs, [None] * self.num_envs  # type: ignore[list-item]
+    def _begin(self, i: int, seed: int | None = None, question_id: str | None = None) -> tuple[Stage, Trace]:
         episode_seed = self._seeds[i].next(seed)
-        self._stages[i], self._traces[i] = self.game.begin(
+        return self.game.begin(
             self.game.question_for(episode_seed) if question_id is None else question_id, episode_seed
         )
-        return first_observation(self._stages[i]), reset_info(self._stages[i], self._traces[i])
+
+    def _start(self, i: int, stage: Stage, trace: Trace) -> tuple[str, dict[str, Any]]:
+        self._stages[i], self._traces[i] = stage, trace
+        return first_observation(stage), reset_info(stage, trace)
 
     def step(
         self, actions: Sequence[str]
@@ -138,9 +143,9 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
                     del info["reward_parts"]  # Gymnasium merges dicts of equal shape; the mask says that it is absent
                 if (terminated[i] or truncated[i]) and self.autoreset_mode == AutoresetMode.SAME_STEP:
                     infos = self._add_info(infos, {"final_obs": observations[i], "final_info": info}, i)
-                    observations[i], info = self._begin(i, None, None)
+                    observations[i], info = self._start(i, *self._begin(i))
             elif self.autoreset_mode == AutoresetMode.NEXT_STEP:
-                observations[i], info = self._begin(i, None, None)
+                observations[i], info = self._start(i, *self._begin(i))
             else:
                 continue
             infos = self._add_info(infos, info, i)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium as gym
 import pytest
 
-from mtr_env.audit import audit
 from mtr_env.env import MTREnv
+from mtr_env.metrics import metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.plan import QUESTION, Joined, Span, Verdict
 from mtr_env.question import Paragraph, Question
@@ -18,13 +17,7 @@ from mtr_env.registration import ENV_IDS, make_game, make_synthetic_game
 from mtr_env.reward import score, stated_strings
 from mtr_env.rollout import play
 from mtr_env.text import fold
-from mtr_env.trace import Trace
-
-REAL = [
-    ("MTR-HotpotQA-v0", "hotpotqa/dev_shared.jsonl", 600, 0.98),
-    ("MTR-MuSiQue-v0", "musique/dev_shared.jsonl", 224, 0.95),
-    ("MTR-2WikiMultiHopQA-v0", "2wikimultihopqa/dev_shared.jsonl", 394, 0.98),
-]
+from mtr_env.trace import Response, Trace
 
 
 def traces_of(env: MTREnv, policy: Any, limit: int | None = None) -> Iterator[Trace]:
@@ -38,29 +31,6 @@ def test_the_oracle_solves_every_bundled_question_with_full_reward(env_id: str, 
     env = gym.make(env_id, grammar=grammar, limit=60).unwrapped
     rewards = {trace.question.id: score(trace).total for trace in traces_of(env, Oracle(grammar))}
     assert {question_id: reward for question_id, reward in rewards.items() if reward != 1.0} == {}
-
-
-@pytest.mark.parametrize(("env_id", "file", "questions", "least"), REAL)
-def test_real_questions_are_provable_leak_nothing_and_have_no_short_cut_that_pays(
-    env_id: str, file: str, questions: int, least: float, shared_data: Callable[[str], Path]
-) -> None:
-    report = audit(make_game(env_id, source=shared_data(file)))
-    assert report.questions == questions
-    assert report.oracle_em is not None and report.oracle_em >= least
-    assert report.provable >= least * questions
-    assert len(report.unprovable) == questions - report.provable and all(u.reason for u in report.unprovable)
-    assert (report.leaks, report.invalid_responses, list(report.toolset_problems)) == (0, 0, [])
-    em_of_random = report.short_cuts["random-valid"].em
-    assert em_of_random is not None and em_of_random < 0.10
-    assert report.oracle_reward is not None
-    for name, short_cut in report.short_cuts.items():
-        assert short_cut.reward is not None and short_cut.reward < report.oracle_reward / 2, name
-
-
-def test_distractor_tools_of_the_synthetic_world_resolve_about_as_often_as_gold_ones() -> None:
-    report = audit(make_synthetic_game(limit=150))
-    assert report.distractor_tools.difference is not None
-    assert abs(report.distractor_tools.difference) <= 0.10
 
 
 def test_a_plan_copies_every_argument_and_the_answer_from_what_was_seen() -> None:
@@ -116,4 +86,23 @@ def test_more_calls_than_steps_are_made_together_where_they_do_not_need_each_oth
 def test_the_answer_is_the_gold_answer_however_it_is_written() -> None:
     env = gym.make("MTR-2WikiMultiHopQA-v0").unwrapped
     for trace in traces_of(env, Oracle()):
-        assert fold(trace.answer or "") == fold(trace.question.answer)
+        assert metrics(trace).em == 1.0
+        assert fold(trace.answer or "") == fold(trace.question.answer).removeprefix("the ")
+
+
+def test_an_actor_that_fails_while_the_plan_is_made_is_a_reason_not_a_crash() -> None:
+    class Broken:
+        name = "broken"
+
+        def __deepcopy__(self, memo: object) -> Broken:
+            return self
+
+        def respond(self, *request: object) -> Response:
+            raise ConnectionError("no route")
+
+    game = make_game("MTR-HotpotQA-v0", tool_actor=Broken(), limit=1)
+    env = MTREnv(game)
+    oracle = Oracle(actor=game.tool_actor)
+    env.reset(seed=0)
+    assert oracle.plan(env.snapshot()).reason == "the ToolActor failed: ConnectionError: no route"
+    assert score(play(env, oracle)).unscored is not None

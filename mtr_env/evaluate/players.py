@@ -9,7 +9,6 @@ from typing import Any
 from mtr_env.episode import Game
 from mtr_env.policies import POLICY_NAMES, make_policy
 from mtr_env.policies.base import EpisodicPolicy, Policy
-from mtr_env.policies.oracle import Oracle
 
 
 def load_policy(name: str, game: Game) -> Policy | EpisodicPolicy:
@@ -21,10 +20,8 @@ def load_policy(name: str, game: Game) -> Policy | EpisodicPolicy:
     """
     if ":" in name:
         return _imported(name)
-    if name == "oracle":
-        return Oracle(game.grammar, game.tool_actor)
     try:
-        return make_policy(name, game.grammar, max_steps=game.setup.max_steps)
+        return make_policy(name, game.grammar, max_steps=game.setup.max_steps, actor=game.tool_actor)
     except ValueError as error:
         if name in POLICY_NAMES:
             raise

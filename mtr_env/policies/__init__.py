@@ -13,16 +13,23 @@ from collections.abc import Callable
 
 from mtr_env.grammar import Grammar
 from mtr_env.policies.base import EpisodicPolicy, Policy
+from mtr_env.toolactors.base import ToolActor
 
 POLICY_NAMES = ("oracle", "random-valid", "first-search", "chaser", "no-tool")
 
 
 def make_policy(
-    name: str, grammar: str | Grammar = "hermes", *, max_steps: int = 8, seed: int = 0
+    name: str,
+    grammar: str | Grammar = "hermes",
+    *,
+    max_steps: int = 8,
+    seed: int = 0,
+    actor: ToolActor | None = None,
 ) -> Policy | EpisodicPolicy:
     """The built-in player called ``name``, one of :data:`POLICY_NAMES`. Raises ``ValueError`` for an unknown name.
 
-    ``max_steps`` is the environment's and matters to ``chaser``; ``seed`` matters to ``random-valid``.
+    ``max_steps`` is the environment's and matters to ``chaser``; ``seed`` matters to ``random-valid``; ``actor`` is the
+    environment's ToolActor, against which the oracle plans (the grounded one unless told).
     """
     if name not in POLICY_NAMES:
         near = difflib.get_close_matches(name, POLICY_NAMES, n=1)
@@ -33,7 +40,7 @@ def make_policy(
     from mtr_env.policies.readers import Chaser, FirstSearchReader, NoToolGuesser
 
     table: dict[str, Callable[[], Policy | EpisodicPolicy]] = {
-        "oracle": lambda: Oracle(grammar),
+        "oracle": lambda: Oracle(grammar, actor),
         "random-valid": lambda: RandomValid(grammar, seed),
         "first-search": lambda: FirstSearchReader(grammar),
         "chaser": lambda: Chaser(grammar, max_steps),

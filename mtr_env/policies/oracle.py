@@ -63,7 +63,10 @@ class OraclePlayer:
 
     def _read(self, observation: str) -> list[tuple[PlannedCall, Call]]:
         """Keeps the responses that are as planned; returns the calls whose responses are not."""
-        results = self._grammar.parse_observation(observation)
+        try:
+            results = self._grammar.parse_observation(observation)
+        except ValueError:
+            return self._waiting
         again = []
         for (planned, call), result in zip(self._waiting, results, strict=False):
             texts = list(stated_strings(call, result.content))

@@ -15,12 +15,13 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from mtr_env.episode import respond
 from mtr_env.policies.spans import Word, locate, locate_answer, words_of
 from mtr_env.question import Question, View
 from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key, normalize_answer
 from mtr_env.tool import Toolset, ToolSpec
-from mtr_env.toolactors.base import CallKey, History, ToolActor
+from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.trace import Call, Response, Setup, Step, Trace, canonical
 
 QUESTION = -1
@@ -80,6 +81,10 @@ class Seen(NamedTuple):
     text: str
 
 
+class _Outage(Exception):
+    """The actor could not answer while the plan was made."""
+
+
 class Planner:
     """Plans one question against a ToolActor (without noise) in at most ``max_steps`` steps, the answer included."""
 
@@ -95,9 +100,14 @@ class Planner:
         self._tried: dict[str, Response] = {}
 
     def plan(self) -> Plan:
-        """The plan; never raises for a question that cannot be solved."""
-        reason = self._gather()
-        answer = self._answer() if reason is None or not self._question.evidence else None
+        """The plan; never raises for a question that cannot be solved, nor when the actor fails."""
+        answer = None
+        try:
+            reason = self._gather()
+            if reason is None or not self._question.evidence:
+                answer = self._answer()
+        except _Outage as outage:
+            reason = f"the ToolActor failed: {outage}"
         if answer is None and reason is None:
             reason = "no value that the tools return states the answer"
         max_steps = self._trace.setup.max_steps
@@ -265,8 +275,12 @@ class Planner:
         response = self._tried.get(key)
         if response is None or spec.binding.startswith("compute:"):
             call_key = CallKey(0, self._question.id, key, 0)
-            response = self._actor.respond(call, spec, self._view, History(self._trace), call_key)
-            self._tried[key] = response
+            request = ToolRequest(call, spec, self._view, History(self._trace), call_key)
+            result = respond(self._actor, request)
+            if isinstance(result, Exception):
+                self._calls.append(PlannedCall(spec.name, arguments, ()))  # so that the episode meets the outage too
+                raise _Outage(f"{type(result).__name__}: {result}")
+            response = self._tried[key] = result
         return response
 
     def _add(self, spec: ToolSpec, arguments: dict[str, Argument], response: Response) -> None:

@@ -23,8 +23,8 @@ Key = tuple[str | int, ...]
 class RandomValid:
     """Makes 1 to 4 random calls that keep the contract, one a step, then answers with any value of what it saw last.
 
-    Names, words and texts come from the question and from earlier observations. Every draw is a function of ``seed``, the
-    episode's seed and question id, and the turn. A tool for whose schema nothing valid comes up is not called.
+    Names, words and texts come from the question and from earlier observations. Every draw is a function of ``seed``,
+    the episode's seed and question id, and the turn. A tool for whose schema nothing valid comes up is not called.
     """
 
     def __init__(self, grammar: str | Grammar = "hermes", seed: int = 0) -> None:

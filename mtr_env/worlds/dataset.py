@@ -23,7 +23,6 @@ from mtr_env.question import Evidence, Fact, Question, WorldInfo
 from mtr_env.text import contains_words, fold, name_key
 from mtr_env.worlds import bamboogle, hotpotqa, hub, musique, twowiki
 from mtr_env.worlds.base import unknown_question
-from mtr_env.worlds.extract import extract_facts
 from mtr_env.worlds.files import Row, choose_file, decode_rows, read_bytes
 
 # Raise it when a row's conversion changes, so that fingerprints of worlds that hold different questions differ.
@@ -76,6 +75,8 @@ class DatasetWorld:
             row = self._rows.get(question_id)
             if row is None:
                 raise unknown_question(question_id, self._ids)
+            from mtr_env.worlds.extract import extract_facts  # its patterns take long to compile
+
             question = row.to_question()
             question = with_stating_facts(with_facts(question, extract_facts(question.paragraphs)))
         self._kept[question_id] = question

@@ -5,7 +5,7 @@
     [('date of birth', '14 July 1976'), ('country of citizenship', 'Irish'), ('occupation', 'film director')]
 
 How it reads a page: the definition ("... is an Irish film director") says what *kind* of thing the title names; it
-chooses the rows of ``extract_patterns.TABLE``; a row's trigger word is looked for before its pattern is run; a match
+chooses the rows of ``extract_patterns.table``; a row's trigger word is looked for before its pattern is run; a match
 counts only in the definition itself or in a sentence whose subject is the title, and only when no other thing is named
 in between (a detour). A wrong fact is worse than none, so a page whose definition is not understood states nothing.
 """
@@ -33,7 +33,6 @@ from mtr_env.worlds.extract_patterns import (
     IS_MONTH,
     ITEM,
     LIES_IN,
-    LOWER_IN_NAMES,
     MUSIC,
     NAME_END,
     NATIONAL,
@@ -50,13 +49,13 @@ from mtr_env.worlds.extract_patterns import (
     SINGLE,
     SPLIT,
     STOP,
-    TABLE,
     TELEVISION,
     TWO_DAYS,
     VAGUE,
     YEAR,
+    table,
 )
-from mtr_env.worlds.extract_words import COUNTRIES, DEMONYMS, KIND, PERSON
+from mtr_env.worlds.extract_words import COUNTRIES, DEMONYMS, KIND, LOWER_IN_NAMES, PERSON
 
 _LONGEST_SENTENCE, _LONGEST_PAGE, _LONGEST_OBJECT, _FARTHEST = 2000, 5000, 80, 500  # characters
 
@@ -202,7 +201,7 @@ def _spans(title: str, text: str, starts: Sequence[int], lead: _Lead) -> Iterato
     lower = text.lower()
     if len(lower) != len(text):  # a letter like "İ" moves the places
         lower = text
-    for trigger, rows in TABLE[lead.kind]:
+    for trigger, rows in table(lead.kind):
         at = lower.find(trigger, begin)
         while at >= 0:
             after = at + len(trigger)

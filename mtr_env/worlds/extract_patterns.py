@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 
-from mtr_env.worlds.extract_words import KINDS, NATION
+from mtr_env.worlds.extract_words import NATION
 
 # -- pieces of patterns; every quantifier is bounded, so that an attempt costs no more than its own length
 UP = "[" + "".join(c for c in map(chr, range(0x41, 0x250)) if c.isupper()) + "ḤṢṬẒ]"
@@ -136,8 +137,9 @@ ROWS = (
 Row = tuple[str, re.Pattern[str]]
 
 
+@cache
 def table(kind: str) -> tuple[tuple[str, tuple[Row, ...]], ...]:
-    """The rows of a kind by trigger, so that each trigger is looked for once."""
+    """The rows of a kind by trigger, so that each trigger is looked for once; compiled when first asked for."""
     rows: dict[str, list[Row]] = {}
     for kinds, name, triggers, follows in ROWS:
         for trigger in triggers.split("|") if kind in kinds.split() else ():
@@ -145,7 +147,6 @@ def table(kind: str) -> tuple[tuple[str, tuple[Row, ...]], ...]:
     return tuple((trigger, tuple(group)) for trigger, group in rows.items())
 
 
-TABLE = {kind: table(kind) for kind in KINDS}
 # a subject has one of these: the first statement wins
 SINGLE = frozenset(
     "date of birth|date of death|place of birth|place of death|publication date|inception|population|cause of death|"
@@ -196,9 +197,6 @@ NO_AREA = re.compile(
 )
 SEGMENT = re.compile(rf"(?<!\w)((?:Island|Isle|City|Borough|Republic) of {NAME}|{NAME}(?: and {NAME})?)")
 NAME_END = re.compile(r"[(,;\n]")
-LOWER_IN_NAMES = frozenset(
-    "de da di do dos das del della der den du des la le las los van von of the and or bin ibn al el y e".split()
-)
 MUSIC = re.compile(r"rock|pop|music|vocal|girl|boy|hop|metal|folk|punk|jazz|soul|R&B|dance|a cappella|indie")
 TELEVISION = re.compile(r"television|TV|web|drama|comedy|reality|animat|anime|documentary|crime|thriller|cartoon")
 ABOUT_OTHERS = frozenset("discography filmography characters songs members episodes cast".split())

@@ -90,3 +90,6 @@ KIND = {word: kind for kind, words in KINDS.items() for word in words.split()}
 PERSON = re.compile(  # most words for people are told by their ending
     r"[a-z-]*(?:er|or|ist|cian|rian|man|woman|actress|princess|duchess|countess|empress|baroness|heiress|naut|smith|crat)"
 )
+LOWER_IN_NAMES = frozenset(
+    "de da di do dos das del della der den du des la le las los van von of the and or bin ibn al el y e".split()
+)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from mtr_env.worlds.extract_patterns import LOWER_IN_NAMES
+from mtr_env.worlds.extract_words import LOWER_IN_NAMES
 
 # relation: the forms of a question without its question mark; S is the subject, N the relation's noun
 _SUBJECT = r"(?:the )?(#\d|[^#?]{1,60}?)"
