@@ -21,6 +21,7 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from collections.abc import Callable, Sequence
+from statistics import median
 from time import perf_counter_ns as clock
 from typing import Any, NamedTuple
 from unittest import mock
@@ -41,14 +42,15 @@ READY_TEXT = msgspec.json.encode(NULL_VALUE).decode()
 _MARK: str = NULL_VALUE["results"][-1]["snippet"].strip()  # every observation must hold it
 
 
-def timing(reset: int, steps: int, answer: int, episodes: int) -> Timing:
-    """Sums of nanoseconds over so many episodes, as microseconds each."""
-    scale = 1000 * episodes
+def timing(episodes: Sequence[tuple[int, int, int]]) -> Timing:
+    """The median over episodes, each as nanoseconds of reset, tool steps and answer: whatever interrupts the process
+    falls on a few episodes, not on the figure."""
+    resets, steps, answers = zip(*episodes, strict=True)
     return {
-        "reset": reset / scale,
-        "step": steps / scale / CALLS,
-        "answer": answer / scale,
-        "episode": (reset + steps + answer) / scale,
+        "reset": median(resets) / 1000,
+        "step": median(steps) / 1000 / CALLS,
+        "answer": median(answers) / 1000,
+        "episode": median([sum(episode) for episode in episodes]) / 1000,
     }
 
 
@@ -63,7 +65,7 @@ class Peer:
         raise NotImplementedError
 
     def play(self, plans: Sequence[Plan]) -> Timing:
-        """Plays one episode a plan and returns the mean times."""
+        """Plays one episode a plan and returns the median times."""
         raise NotImplementedError
 
 
@@ -99,7 +101,7 @@ class Gem(Peer):
 
     def play(self, plans: Sequence[Plan]) -> Timing:
         step = self.env.step
-        reset_ns = steps_ns = answer_ns = 0
+        episodes = []
         for plan in plans:
             actions = [f"<think>I look it up.</think>\n<search>{query}</search>" for query in plan.queries]
             t0 = clock()
@@ -113,8 +115,8 @@ class Gem(Peer):
             _, _, terminated, _, _ = step(final)
             t4 = clock()
             assert terminated and _MARK in observation
-            reset_ns, steps_ns, answer_ns = reset_ns + t1 - t0, steps_ns + t2 - t1, answer_ns + t4 - t3
-        return timing(reset_ns, steps_ns, answer_ns, len(plans))
+            episodes.append((t1 - t0, t2 - t1, t4 - t3))
+        return timing(episodes)
 
 
 class GemText(Gem):
@@ -167,7 +169,7 @@ class SkyRL(Peer):
             return self._play(plans)
 
     def _play(self, plans: Sequence[Plan]) -> Timing:
-        reset_ns = steps_ns = answer_ns = 0
+        episodes = []
         for plan in plans:
             actions = [f"<think>I look it up.</think>\n<search>{query}</search>" for query in plan.queries]
             final = f"<think>I know.</think>\n<answer>{plan.answer}</answer>"
@@ -183,8 +185,8 @@ class SkyRL(Peer):
             last = env.step(final)
             t3 = clock()
             assert last["done"] and _MARK in result["observations"][0]["content"]
-            reset_ns, steps_ns, answer_ns = reset_ns + t1 - t0, steps_ns + t2 - t1, answer_ns + t3 - t2
-        return timing(reset_ns, steps_ns, answer_ns, len(plans))
+            episodes.append((t1 - t0, t2 - t1, t3 - t2))
+        return timing(episodes)
 
 
 class TextArena(Peer):
@@ -226,7 +228,7 @@ class TextArena(Peer):
 
     def play(self, plans: Sequence[Plan]) -> Timing:
         env = self.env
-        reset_ns = steps_ns = answer_ns = 0
+        episodes = []
         for plan in plans:
             actions = [f"I look it up. [search {query}]" for query in plan.queries]
             final = f"I know. [answer {plan.answer}]"
@@ -243,8 +245,8 @@ class TextArena(Peer):
             env.close()
             t3 = clock()
             assert done and _MARK in observation[-1][1]
-            reset_ns, steps_ns, answer_ns = reset_ns + t1 - t0, steps_ns + t2 - t1, answer_ns + t3 - t2
-        return timing(reset_ns, steps_ns, answer_ns, len(plans))
+            episodes.append((t1 - t0, t2 - t1, t3 - t2))
+        return timing(episodes)
 
 
 PEERS: tuple[type[Peer], ...] = (Gem, GemText, GemChat, SkyRL, TextArena)

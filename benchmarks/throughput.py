@@ -4,10 +4,11 @@
     python -m benchmarks.throughput --out --check  # writes benchmarks/results/throughput.{json,md}; exit 1 on a miss
 
 The work (``benchmarks/limits.py``): 64 questions of 20 paragraphs; an episode is a reset, 4 tool calls and an answer.
-All cases take turns in one process, in an order that rotates. A figure is the median over the rounds; a ratio is the
-median over the rounds of the ratio within a round, so that what else the machine does cancels out: quote ratios, not
-microseconds. Garbage collection is off while a case is timed, as in ``timeit``; what it adds to our step at the end of
-the run, when the memos are full, is a figure of its own.
+All cases take turns in one process, in an order that rotates. A round's figure is the median over its episodes, so that
+an interruption does not count; a figure is the median over the rounds, a ratio the median over the rounds of the ratio
+within a round, so that a slower phase of the machine cancels out: quote ratios, not microseconds. Garbage collection is
+off while a case is timed, as in ``timeit``; what it adds to our step at the end of the run, when the memos are full, is
+a figure of its own.
 
 - ``step`` is one tool step: the 4 tool steps of the episodes divided by 4. Reset, answer and scoring are not in it.
 - The limit is the faster of the msgspec and (where installed) the orjson loop. Its tool step is its episode without the
@@ -16,6 +17,7 @@ the run, when the memos are full, is a figure of its own.
   ours can hit. ``search``: grounded search, every query is new. ``repeat``: (question, call) made before; the texts are
   new string objects. Queries hold no stop words, which our search would skip and the limit would not.
 - ``cold``: a question's first reset (row to question, facts, toolset with its checks, prompt); no text was seen before.
+  These few long stretches are in CPU time, all else is in wall time.
 - Memory (``tracemalloc``): what an environment at step 4 holds beside its question, its actions and its share of what
   the question's stage remembers of them included; every action is new.
 """
@@ -38,6 +40,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns as clock
+from time import thread_time_ns
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -99,7 +102,7 @@ class LimitCase:
     def play(self, plans: Sequence[Plan]) -> Timing:
         tools, golds, memo, loads, dumps = self.tools, self.golds, self.memo, self.loads, self.dumps
         play_calls, play_memo, play_answer = limits.play_calls, limits.play_memo, limits.play_answer
-        steps = answers = 0
+        episodes = []
         for plan in plans:
             question, calls, final = plan.item.id, plan.calls, plan.final
             tool, (gold, counts) = tools[question], golds[question]
@@ -112,8 +115,8 @@ class LimitCase:
             t1 = clock()
             play_answer(final, gold, counts, record)
             t2 = clock()
-            steps, answers = steps + t1 - t0, answers + t2 - t1
-        return timing(0, steps, answers, len(plans))
+            episodes.append((0, t1 - t0, t2 - t1))
+        return timing(episodes)
 
 
 class NullActor:
@@ -158,7 +161,7 @@ class OurCase:
         if self.actor is not None:
             self.actor.prepare(CALLS * len(plans))
         reset, step = self.env.reset, self.env.step
-        resets = steps = answers = 0
+        episodes = []
         self.traces = []
         for seed, plan in enumerate(plans):
             question, calls, final = plan.item.id, plan.calls, plan.final
@@ -170,10 +173,10 @@ class OurCase:
             t2 = clock()
             _, _, terminated, _, info = step(final)
             t3 = clock()
-            resets, steps, answers = resets + t1 - t0, steps + t2 - t1, answers + t3 - t2
+            episodes.append((t1 - t0, t2 - t1, t3 - t2))
             assert terminated and not info["trace"].faults and len(info["trace"].steps) == CALLS + 1
             self.traces.append(info["trace"])
-        return timing(resets, steps, answers, len(plans))
+        return timing(episodes)
 
 
 class ScoreCase:
@@ -184,11 +187,12 @@ class ScoreCase:
 
     def play(self, plans: Sequence[Plan]) -> Timing:
         traces = [msgspec.structs.replace(trace) for trace in self.played.traces]
-        score = mtr_env.score
-        t0 = clock()
+        score, times = mtr_env.score, []
         for trace in traces:
+            t0 = clock()
             score(trace)
-        return {"score": (clock() - t0) / 1000 / len(traces)}
+            times.append(clock() - t0)
+        return {"score": median(times) / 1000}
 
 
 class ColdCase:
@@ -203,16 +207,17 @@ class ColdCase:
 
     def play(self, plans: Sequence[Plan]) -> Timing:
         now, self.unseen = self.unseen[: self.PER_ROUND], self.unseen[self.PER_ROUND :]
-        resets = searches = 0
+        resets, searches = [], []
         for plan in now:
             options, action = {"question_id": plan.item.id}, plan.calls[0]
-            t0 = clock()
+            t0 = thread_time_ns()
             self.env.reset(seed=0, options=options)
-            t1 = clock()
+            t1 = thread_time_ns()
             self.env.step(action)
-            t2 = clock()
-            resets, searches = resets + t1 - t0, searches + t2 - t1
-        return {"reset": resets / 1000 / len(now), "first search": searches / 1000 / len(now)} if now else {}
+            t2 = thread_time_ns()
+            resets.append(t1 - t0)
+            searches.append(t2 - t1)
+        return {"reset": median(resets) / 1000, "first search": median(searches) / 1000} if now else {}
 
 
 Play = Callable[[Sequence[Plan]], Timing]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jsonschema_rs
 import msgspec
 
 from mtr_env.errors import ToolsetError
+from mtr_env.memo import IdentityCache
 from mtr_env.text import contains_words, fold
 from mtr_env.tool import Schema, Toolset, ToolSpec
 from mtr_env.trace import Call, Fault
@@ -146,40 +147,43 @@ def _references(schema: Any) -> list[str]:
     return found
 
 
-def toolset_problems(toolset: Toolset) -> list[str]:
-    """Everything that is wrong with a toolset as such: schemas, portable names, size. Empty when it is sound."""
+class _ToolCheck(NamedTuple):
+    """What is found out once about a tool: its problems, its size in characters, and all its words, folded."""
+
+    problems: tuple[str, ...]
+    size: int
+    words: str
+
+
+def _check_tool(tool: ToolSpec) -> _ToolCheck:
     problems = []
-    if not 1 <= len(toolset.tools) <= MAX_TOOLS:
-        problems.append(f"a toolset has 1 to {MAX_TOOLS} tools, found {len(toolset.tools)}")
-    size = 0
-    for tool in toolset.tools:
-        if not _PORTABLE_NAME.fullmatch(tool.name) or tool.name in RESERVED_NAMES:
-            problems.append(f"tool name {tool.name!r} is not portable (lower-case identifier, not reserved)")
-        for what, schema in (("parameters", tool.parameters), ("response", tool.response)):
-            try:
-                encoded = msgspec.json.encode(schema)
-            except (TypeError, ValueError, RecursionError) as error:
-                problems.append(f"{tool.name}: {what} is not JSON: {error}")
-                continue
-            if not isinstance(schema, dict):
-                problems.append(f"{tool.name}: {what} must be an object, found {type(schema).__name__}")
-                continue
-            size += len(encoded)
-            problem = _schema_problem(encoded)
-            if problem is not None:
-                problems.append(f"{tool.name}: {what} is not a valid JSON Schema: {problem}")
-        parameters = tool.parameters if isinstance(tool.parameters, dict) else {"type": "object"}
-        if parameters.get("type") != "object":
-            problems.append(f"{tool.name}: parameters must have type 'object', found {parameters.get('type')!r}")
-        unknown = [name for name in tool.entities if name not in parameters.get("properties", {})]
-        if unknown:
-            problems.append(f"{tool.name}: entity argument {unknown[0]!r} is not among the parameters")
-        if not _is_unicode(tool.description):
-            problems.append(f"{tool.name}: the description is not valid Unicode text")
-        size += len(tool.description)
-    if size > MAX_TOOLSET_CHARS:
-        problems.append(f"the toolset has {size} characters, more than {MAX_TOOLSET_CHARS}")
-    return problems
+    size = len(tool.description)
+    if not _PORTABLE_NAME.fullmatch(tool.name) or tool.name in RESERVED_NAMES:
+        problems.append(f"tool name {tool.name!r} is not portable (lower-case identifier, not reserved)")
+    words = [tool.name, tool.description]
+    for what, schema in (("parameters", tool.parameters), ("response", tool.response)):
+        try:
+            encoded = msgspec.json.encode(schema)
+        except (TypeError, ValueError, RecursionError) as error:
+            problems.append(f"{tool.name}: {what} is not JSON: {error}")
+            continue
+        if not isinstance(schema, dict):
+            problems.append(f"{tool.name}: {what} must be an object, found {type(schema).__name__}")
+            continue
+        size += len(encoded)
+        problem = _schema_problem(encoded)
+        if problem is not None:
+            problems.append(f"{tool.name}: {what} is not a valid JSON Schema: {problem}")
+        words += _schema_words(schema)
+    parameters = tool.parameters if isinstance(tool.parameters, dict) else {"type": "object"}
+    if parameters.get("type") != "object":
+        problems.append(f"{tool.name}: parameters must have type 'object', found {parameters.get('type')!r}")
+    unknown = [name for name in tool.entities if name not in parameters.get("properties", {})]
+    if unknown:
+        problems.append(f"{tool.name}: entity argument {unknown[0]!r} is not among the parameters")
+    if not _is_unicode(tool.description):
+        problems.append(f"{tool.name}: the description is not valid Unicode text")
+    return _ToolCheck(tuple(problems), size, " | ".join(fold(word) for word in words))
 
 
 def _is_unicode(text: str) -> bool:
@@ -190,6 +194,21 @@ def _is_unicode(text: str) -> bool:
     return True
 
 
+_TOOL_CHECKS: IdentityCache[ToolSpec, _ToolCheck] = IdentityCache(4096)  # the template's tools serve many questions
+
+
+def toolset_problems(toolset: Toolset) -> list[str]:
+    """Everything that is wrong with a toolset as such: schemas, portable names, size. Empty when it is sound."""
+    checks = [_TOOL_CHECKS.get(tool, _check_tool) for tool in toolset.tools]
+    problems = [problem for check in checks for problem in check.problems]
+    if not 1 <= len(toolset.tools) <= MAX_TOOLS:
+        problems.append(f"a toolset has 1 to {MAX_TOOLS} tools, found {len(toolset.tools)}")
+    size = sum(check.size for check in checks)
+    if size > MAX_TOOLSET_CHARS:
+        problems.append(f"the toolset has {size} characters, more than {MAX_TOOLSET_CHARS}")
+    return problems
+
+
 def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
     """The gold answers that a tool gives away: in its name, a description, an enum, an example or any other word.
 
@@ -198,12 +217,8 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
     secrets = [s for s in (fold(gold) for gold in golds) if s and not _is_public(s, fold(question))]
     if not secrets:
         return []
-    try:
-        encoded = msgspec.json.encode((tool.description, tool.parameters, tool.response))
-    except (TypeError, ValueError, RecursionError):
-        return []  # it cannot be shown either: toolset_problems says why
-    text = fold(tool.name) + " " + _schema_words(encoded)
-    return [secret for secret in secrets if contains_words(text, secret)]
+    words = _TOOL_CHECKS.get(tool, _check_tool).words
+    return [secret for secret in secrets if contains_words(words, secret)]
 
 
 # The words that JSON Schema itself and every tool's response envelope are made of: in each toolset of every question.
@@ -223,20 +238,19 @@ def _is_public(answer: str, question: str) -> bool:
 _VALUE_KEYWORDS = frozenset({"enum", "const", "default", "example", "examples"})
 
 
-@lru_cache(4096)
-def _schema_words(encoded: bytes) -> str:
+def _schema_words(schema: Schema) -> list[str]:
     words: list[str] = []
-    stack: list[tuple[str, Any]] = [("", msgspec.json.decode(encoded))]
+    stack: list[tuple[str, Any]] = [("", schema)]
     while stack:
         keyword, part = stack.pop()
         if isinstance(part, dict):
             stack.extend((keyword if keyword in _VALUE_KEYWORDS else key, item) for key, item in part.items())
             words.extend(part)
-        elif isinstance(part, list):
+        elif isinstance(part, (list, tuple)):
             stack.extend((keyword, item) for item in part)
         elif isinstance(part, str) or keyword in _VALUE_KEYWORDS:
             words.append(str(part))
-    return " | ".join(fold(word) for word in words)
+    return words
 
 
 def check_toolset(toolset: Toolset, question: str, golds: tuple[str, ...]) -> None:

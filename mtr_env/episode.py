@@ -15,7 +15,7 @@ from msgspec import Struct
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
 from mtr_env.grammar import Action, Grammar, Prompt, Result, get_grammar
-from mtr_env.identity import IdentityCache
+from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Rubric, get_rubric
 from mtr_env.tool import Toolset, ToolSpec
@@ -74,8 +74,8 @@ class Stage:
         self.contract = Contract(toolset)
         self.grammar = grammar
         self.prompt: Prompt = grammar.render_prompt(question.text, toolset)
-        self._decisions: dict[str, Decision] = {}
-        self._shown: dict[int, Shown] = {}
+        self._decisions: Memo[str, Decision] = Memo(_MEMO_SIZE)
+        self._shown: Memo[int, Shown] = Memo(_MEMO_SIZE)
 
     def decide(self, action: str) -> Decision:
         """The first half: what the policy said. Pure, never raises for anything a policy can write."""
@@ -83,9 +83,7 @@ class Stage:
         if decision is None:
             decision = self._decide(action)
             if len(action) <= _MEMO_CHARS:
-                if len(self._decisions) >= _MEMO_SIZE:
-                    self._decisions.clear()
-                self._decisions[action] = decision
+                self._decisions.put(action, decision)
         return decision
 
     def _decide(self, action: str) -> Decision:
@@ -116,8 +114,7 @@ class Stage:
     def show(self, item: Runnable, response: Response) -> Shown:
         """The second half for one call: is the response what the tool promised, and how does it read?"""
         shown = self._shown.get(id(response))
-        # The entry holds the response, so as long as it is there its id belongs to this very object.
-        if shown is not None and shown.spec is item.spec and shown.fault is None:
+        if shown is not None and shown.response is response and shown.spec is item.spec and shown.fault is None:
             return shown
         spec = item.spec
         fault = self.contract.check_response(response.value, spec, item.number)
@@ -129,9 +126,8 @@ class Stage:
         if fault is not None:
             text = self.show_fault(spec.name, fault)
             return Shown(_recorded(response), spec, text, fault)
-        if len(self._shown) >= _MEMO_SIZE:
-            self._shown.clear()
-        shown = self._shown[id(response)] = Shown(response, spec, text, fault)
+        shown = Shown(response, spec, text, fault)
+        self._shown.put(id(response), shown)
         return shown
 
     def show_fault(self, tool: str, fault: Fault) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from mtr_env.contract import GENERIC_WORDS
-from mtr_env.identity import IdentityCache
+from mtr_env.memo import IdentityCache
 from mtr_env.metrics import metrics
 from mtr_env.question import Question
 from mtr_env.text import contains_words, fold, normalize_answer

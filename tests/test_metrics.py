@@ -78,9 +78,8 @@ def agree(prediction: str, gold: str) -> None:
         assert both.em <= both.cover_em
 
 
-WORDS = "a an the The yes no noanswer Yes. NO! U.S. of-the it's Jan Svěrák 1,984 3.5 I İ ß ﬁ œ \u00a0 \t \u2028 - _ '' 东京".split(
-    " "
-)
+WORDS = "a an the The yes no noanswer Yes. NO! U.S. of-the it's Jan Svěrák 1,984 3.5 I İ ß ﬁ œ - _ '' 东京".split()
+WORDS += ["", "\t", "\u00a0", "\u2028"]
 
 
 @given(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from mtr_env.errors import ToolsetError
-from mtr_env.identity import IdentityCache
+from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import View
 from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key
@@ -22,7 +22,7 @@ from mtr_env.toolactors.pages import Lookup, Pages
 from mtr_env.trace import Call, Response
 
 SEARCH_RESULTS = 3
-_MEMO_SIZE = 4096
+_MEMO_SIZE = 1024
 
 
 class GroundedToolActor:
@@ -57,9 +57,8 @@ class GroundedToolActor:
                     f"GroundedToolActor cannot answer {spec.name!r} (binding {spec.binding!r}); it knows tools made by "
                     "TemplateToolMaker. Give a tool_actor= that simulates your tools."
                 )
-            if len(memo) >= _MEMO_SIZE:
-                memo.clear()
-            response = memo[place] = handler(knowledge, _arguments(call, spec), spec, detail)
+            response = handler(knowledge, _arguments(call, spec), spec, detail)
+            memo.put(place, response)
         return response
 
     def _know(self, view: View) -> _Knowledge:
@@ -72,7 +71,7 @@ class _Knowledge:
     def __init__(self, view: View, pages: Pages | CorpusPages) -> None:
         self.view = view
         self.pages = pages
-        self.memo: dict[tuple[str, str], Response] = {}
+        self.memo: Memo[tuple[str, str], Response] = Memo(_MEMO_SIZE)
         self._facts: dict[tuple[str, str, bool], list[int]] | None = None
 
     def facts(self, relation: str, name: str, *, inverse: bool) -> list[int]:

@@ -1,0 +1,77 @@
+"""Two small caches: what was derived once from a question serves every episode of it, and what is asked again is
+remembered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+Source = TypeVar("Source")
+Derived = TypeVar("Derived")
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+class IdentityCache(Generic[Source, Derived]):
+    """Remembers ``make(source)`` for the last ``size`` sources, found by identity (hashing a question would walk all
+    its text). An entry keeps its source alive, so an id is never reused while it is in the cache.
+
+    >>> cache = IdentityCache(2)
+    >>> text = "abc"
+    >>> cache.get(text, len), cache.get(text, lambda _: -1)
+    (3, 3)
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: dict[int, tuple[Source, Derived]] = {}
+
+    def get(self, source: Source, make: Callable[[Source], Derived]) -> Derived:
+        """What ``make`` returned for this very object, calling it at most once while the entry lives."""
+        entry = self._entries.get(id(source))
+        if entry is not None:
+            return entry[1]
+        derived = make(source)
+        if len(self._entries) >= self._size:
+            # First in, first out. Another thread may have removed the same key: then there is nothing to do.
+            self._entries.pop(next(iter(tuple(self._entries)), 0), None)
+        self._entries[id(source)] = (source, derived)
+        return derived
+
+
+class Memo(Generic[Key, Value]):
+    """Remembers the values of keys that come up more than once, at most ``size`` of them.
+
+    The first time only the key's hash is kept, so what never comes again costs next to nothing: most actions of an
+    exploring policy are new, and the actions of a group of rollouts are alike.
+
+    >>> memo = Memo(10)
+    >>> memo.put("a", 1), memo.get("a"), memo.put("a", 1), memo.get("a")
+    (None, None, None, 1)
+    """
+
+    __slots__ = ("_entries", "_seen", "_size", "get")
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._seen: set[int] = set()
+        self._entries: dict[Key, Value] = {}
+        self.get = self._entries.get
+        """The remembered value, or ``None``."""
+
+    def put(self, key: Key, value: Value) -> None:
+        """Takes note of a key and, from its second time on, of its value."""
+        mark = hash(key)
+        if mark in self._seen:
+            if len(self._entries) >= self._size:
+                self._entries.clear()
+            self._entries[key] = value
+            return
+        if len(self._seen) >= 4 * self._size:
+            self._seen.clear()
+        self._seen.add(mark)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._seen.clear()
+        self._entries.clear()
