@@ -7,8 +7,8 @@ The work (``benchmarks/limits.py``): 64 questions of 20 paragraphs; an episode i
 All cases take turns in one process, in an order that rotates. A round's figure is the median over its episodes, so that
 an interruption does not count; a figure is the median over the rounds, a ratio the median over the rounds of the ratio
 within a round, so that a slower phase of the machine cancels out: quote ratios, not microseconds. Garbage collection is
-off while a case is timed, as in ``timeit``; what it adds to our step at the end of the run, when the memos are full, is
-a figure of its own.
+off while a case is timed, as in ``timeit``; what it adds to our episodes at the end of the run, when the memos are full,
+is a figure of its own.
 
 - ``step`` is one tool step: the 4 tool steps of the episodes divided by 4. Reset, answer and scoring are not in it.
 - The limit is the faster of the msgspec and (where installed) the orjson loop. Its tool step is its episode without the
@@ -277,17 +277,18 @@ def alive_kib(begin: Callable[[int], object], count: int) -> Alive:
 
 
 def gc_cost(case: OurCase, planner: Planner, times: int = 7) -> float:
-    """A null step with garbage collection on, over one with it off, everything that the run made still alive."""
+    """Whole episodes with garbage collection on, over the same with it off (totals: a median would hide its pauses);
+    everything that the run made is still alive."""
     gc.collect()
-    on: list[float] = []
-    off: list[float] = []
-    for _ in range(times):
-        for steps in (on, off):
-            texts = [plan.fresh() for _ in range(PASSES) for plan in planner.plans()]
-            (gc.enable if steps is on else gc.disable)()
-            steps.append(case.play(texts)["step"])
-            gc.enable()
-    return sum(on) / sum(off)
+    total = {True: 0, False: 0}
+    for number in range(2 * times):
+        texts = [plan.fresh() for _ in range(PASSES) for plan in planner.plans()]
+        (gc.enable if number % 2 else gc.disable)()
+        start = thread_time_ns()
+        case.play(texts)
+        total[bool(number % 2)] += thread_time_ns() - start
+        gc.enable()
+    return total[True] / total[False]
 
 
 IMPORT = """
@@ -392,7 +393,7 @@ def _measure(options: Options, command: str, folder: Path) -> Report:
     others |= {"import gymnasium, s": gymnasium_s, "then import mtr_env, s": mtr_env_s}
     rows = limits.write_rows(folder / "rows.jsonl", seed + 4, 7400)
     others["7,400 rows to the first reset, s"] = in_new_processes(OPEN, options.openings, str(rows))[0]
-    others["ours null, step with garbage collection on / off"] = gc_cost(null, planner)
+    others["ours null, episodes with garbage collection on / off"] = gc_cost(null, planner)
     medians: dict[str, Timing] = {name: {} for name in cases}
     for (name, part), us in samples.items():
         medians[name][part] = median(us)

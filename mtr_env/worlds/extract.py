@@ -55,7 +55,7 @@ from mtr_env.worlds.extract_patterns import (
     YEAR,
     table,
 )
-from mtr_env.worlds.extract_words import COUNTRIES, DEMONYMS, KIND, LOWER_IN_NAMES, PERSON
+from mtr_env.worlds.extract_words import COUNTRIES, DEMONYMS, KIND, LOWER_IN_NAMES, PERSON_ENDINGS
 
 _LONGEST_SENTENCE, _LONGEST_PAGE, _LONGEST_OBJECT, _FARTHEST = 2000, 5000, 80, 500  # characters
 
@@ -181,9 +181,13 @@ def _kind(phrase: str) -> str | None:
             return None
         if kind is not None:
             return kind
-        if PERSON.fullmatch(word):
+        if _is_person_word(word):
             return "person"
     return None
+
+
+def _is_person_word(word: str) -> bool:
+    return word.endswith(PERSON_ENDINGS) and word.isascii() and word.replace("-", "").isalpha()
 
 
 def _spans(title: str, text: str, starts: Sequence[int], lead: _Lead) -> Iterator[tuple[str, int, int]]:
@@ -295,7 +299,7 @@ def _person(text: str, lead: _Lead) -> Iterator[tuple[str, int, int]]:
     end = PERSON_STOP.search(text, lead.words)
     for item in ITEM.finditer(text, at, min(end.start() if end else len(text), at + 300)):
         word = item[1].rpartition(" ")[2]
-        if word != "born" and (KIND.get(word) == "person" or (word not in KIND and PERSON.fullmatch(word))):
+        if word != "born" and (KIND.get(word) == "person" or (word not in KIND and _is_person_word(word))):
             yield "occupation", item.start(1), item.end(1)
         else:
             break

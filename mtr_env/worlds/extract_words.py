@@ -87,8 +87,9 @@ KINDS = {  # the last word of a definition: the kind of thing it defines ("" is 
     ),
 }
 KIND = {word: kind for kind, words in KINDS.items() for word in words.split()}
-PERSON = re.compile(  # most words for people are told by their ending
-    r"[a-z-]*(?:er|or|ist|cian|rian|man|woman|actress|princess|duchess|countess|empress|baroness|heiress|naut|smith|crat)"
+# most words for people are told by their ending
+PERSON_ENDINGS = tuple(
+    "er or ist cian rian man woman actress princess duchess countess empress baroness heiress naut smith crat".split()
 )
 LOWER_IN_NAMES = frozenset(
     "de da di do dos das del della der den du des la le las los van von of the and or bin ibn al el y e".split()
