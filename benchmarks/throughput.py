@@ -7,8 +7,8 @@ The work (``benchmarks/limits.py``): 64 questions of 20 paragraphs; an episode i
 All cases take turns in one process, in an order that rotates. A round's figure is the median over its episodes, so that
 an interruption does not count; a figure is the median over the rounds, a ratio the median over the rounds of the ratio
 within a round, so that a slower phase of the machine cancels out: quote ratios, not microseconds. Garbage collection is
-off while a case is timed, as in ``timeit``; what it adds to our episodes at the end of the run, when the memos are full,
-is a figure of its own.
+off while a case is timed, as in ``timeit``; what it adds to our episodes when the memos are full is a
+figure of its own.
 
 - ``step`` is one tool step: the 4 tool steps of the episodes divided by 4. Reset, answer and scoring are not in it.
 - The limit is the faster of the msgspec and (where installed) the orjson loop. Its tool step is its episode without the

@@ -22,8 +22,15 @@ def bits(*key: Key) -> int:
     >>> bits("noise", 7) == bits("noise", 7), bits("noise", 7) == bits("noise", "7")
     (True, False)
     """
-    text = "\x1f".join([part.replace("\x1f", "\x1f\x1f") if type(part) is str else f"\x1e{part}" for part in key])
+    text = "\x1f".join([_escaped(part) if type(part) is str else f"\x1e{part}" for part in key])
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+
+
+def _escaped(part: str) -> str:
+    """Text in which the separators do not occur, so that no two keys are written alike."""
+    if "\x1e" in part or "\x1f" in part:
+        part = part.replace("\x1e", "\x1e_").replace("\x1f", "\x1e:")
+    return part
 
 
 def uniform(*key: Key) -> float:

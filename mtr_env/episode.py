@@ -14,6 +14,7 @@ from msgspec import Struct
 
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
+from mtr_env.errors import ToolsetError
 from mtr_env.grammar import Action, Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
@@ -135,7 +136,7 @@ class Stage:
         message = fault.message
         if fault.kind == "invalid_response":
             message = "The tool failed: its response was invalid. This was not your mistake."
-        return self.grammar.render_result(Result(tool, {"error": {"code": fault.kind, "message": message}}))
+        return self.grammar.render_result(Result(tool[:100], {"error": {"code": fault.kind, "message": message}}))
 
 
 # What rendering raises on a Python value that is not JSON, or holds a lone surrogate.
@@ -228,6 +229,8 @@ def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     outage there, of whatever class, ends this episode unscored and no other; it is logged with its traceback."""
     try:
         return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except ToolsetError:
+        raise  # tools that this actor cannot simulate at all: a mistake in the set-up, not an outage
     except Exception as error:
         log_outage(error)
         return error

@@ -195,7 +195,10 @@ def invented_calls(trace: Trace) -> int:
             invented += _is_invented(trace, call, known, names)
             response = step.responses[i]
             if response is not None and i not in faulty:
-                known += "".join([f" {fold(text)} |" for text in sourced_strings(call, response)])
+                # A policy cannot tell noise from an answer, so it may use what noise told it.
+                told = response.sources or response.origin == "noise"
+                texts = stated_strings(call, response.value) if told else []
+                known += "".join([f" {fold(text)} |" for text in texts])
     return invented
 
 

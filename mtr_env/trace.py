@@ -160,7 +160,7 @@ _DECODER = msgspec.json.Decoder(Trace)
 
 
 def encode(trace: Trace) -> bytes:
-    """A trace as one line of JSON, without the newline; equal traces give equal bytes."""
+    """A trace as one line of JSON, without the newline; the same episode gives the same bytes."""
     return _ENCODER.encode(trace)
 
 

@@ -21,6 +21,7 @@ from mtr_env.env import (
     reset_info,
 )
 from mtr_env.episode import Game, Stage, Turn, log_outage, respond
+from mtr_env.errors import ToolsetError
 from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
 from mtr_env.trace import Response, Trace
 
@@ -179,6 +180,8 @@ def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[
         responses = actor.respond_many(requests)
         if len(responses) != len(requests):
             raise ValueError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
+    except ToolsetError:
+        raise  # as in episode.respond
     except Exception as error:
         log_outage(error)
         return [error] * len(requests)

@@ -123,7 +123,7 @@ def parse_date(text: str) -> Date:
             month = _MONTHS[word]
         elif word not in ("th", "st", "nd", "rd", "of", "ad", "ce"):
             raise ValueError(f"Expected a date such as '30 July 1970' or '1970', found {text[:60]!r}.")
-    if len(numbers) == 1:
+    if len(numbers) == 1 and not (month and numbers[0] <= 31):
         return _checked(Date(numbers[0], month))
     if len(numbers) == 2 and month:
         day, year = numbers
@@ -133,7 +133,7 @@ def parse_date(text: str) -> Date:
 
 def _checked(parsed: Date) -> Date:
     try:
-        date(parsed.year, parsed.month or 1, parsed.day or 1)
+        date(parsed.year, parsed.month if parsed.day else parsed.month or 1, parsed.day or 1)
     except ValueError as error:
         raise ValueError(f"There is no such date: {parsed.year}-{parsed.month}-{parsed.day} ({error}).") from None
     return parsed

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env import draw
+from mtr_env.errors import ToolsetError
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import BatchToolActor, CallKey, History, ToolActor, ToolRequest
@@ -95,6 +96,8 @@ class NoisyToolActor:
 def _attempt(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     try:
         return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except ToolsetError:
+        raise  # as in episode.respond
     except Exception as error:
         return error
 
