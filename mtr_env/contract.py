@@ -57,8 +57,11 @@ class Contract:
             if spec is None:
                 return Fault("unknown_tool", self._unknown(call.name), index)
             is_valid = self._arguments[call.name] = _compiled(spec.parameters).is_valid
-        if _holds(is_valid, call.arguments):
-            return None
+        try:
+            if is_valid(call.arguments):
+                return None
+        except _NOT_JSON:
+            pass
         message = _first_error(self.specs[call.name].parameters, call.arguments)
         return Fault("invalid_arguments", f"Invalid arguments for {call.name}: {message}", index)
 
@@ -67,8 +70,11 @@ class Contract:
         is_valid = self._responses.get(spec.name)
         if is_valid is None:
             is_valid = self._responses[spec.name] = _compiled(spec.response).is_valid
-        if _holds(is_valid, value):
-            return None
+        try:
+            if is_valid(value):
+                return None
+        except _NOT_JSON:
+            pass
         message = _first_error(spec.response, value)
         return Fault("invalid_response", f"{spec.name} returned an invalid response: {message}", index)
 
@@ -80,13 +86,6 @@ class Contract:
 
 # What jsonschema_rs raises on Python objects that are not JSON (or hold lone surrogates, or are nested too deeply).
 _NOT_JSON = (ValueError, TypeError, OverflowError, RecursionError)
-
-
-def _holds(is_valid: Any, value: Any) -> bool:
-    try:
-        return bool(is_valid(value))
-    except _NOT_JSON:
-        return False
 
 
 def _first_error(schema: Schema, value: Any) -> str:

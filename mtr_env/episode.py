@@ -11,6 +11,7 @@ import logging
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
@@ -43,13 +44,15 @@ class Runnable(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """What an action says and which of its calls may run. ``faults`` are the policy's."""
+    """What an action says and which of its calls may run. ``faults`` are the policy's. ``repeated`` says that the same
+    action came up before, so that it pays to remember how its responses read."""
 
     action: str
     calls: tuple[Call, ...] = ()
     runnable: tuple[Runnable, ...] = ()
     faults: tuple[Fault, ...] = ()
     answer: str | None = None
+    repeated: bool = False
 
 
 class Shown(Struct, frozen=True):
@@ -76,14 +79,15 @@ class Stage:
         self.grammar = grammar
         self.prompt: Prompt = grammar.render_prompt(question.text, toolset)
         self._decisions: Memo[str, Decision] = Memo(_MEMO_SIZE)
-        self._shown: Memo[int, Shown] = Memo(_MEMO_SIZE)
+        self._shown: dict[int, Shown] = {}
 
     def decide(self, action: str) -> Decision:
         """The first half: what the policy said. Pure, never raises for anything a policy can write."""
         decision = self._decisions.get(action)
         if decision is None:
             decision = self._decide(action)
-            if len(action) <= _MEMO_CHARS:
+            if len(action) <= _MEMO_CHARS and self._decisions.comes_again(action):
+                decision = replace(decision, repeated=True)
                 self._decisions.put(action, decision)
         return decision
 
@@ -112,12 +116,13 @@ class Stage:
                 faults.append(broken)
         return Decision(action, parsed.calls, tuple(runnable), tuple(faults))
 
-    def show(self, item: Runnable, response: Response) -> Shown:
+    def show(self, item: Runnable, response: Response, repeated: bool) -> Shown:
         """The second half for one call: is the response what the tool promised, and how does it read?"""
-        shown = self._shown.get(id(response))
-        if shown is not None and shown.response is response and shown.spec is item.spec and shown.fault is None:
-            return shown
         spec = item.spec
+        if repeated:
+            shown = self._shown.get(id(response))  # holds the response, so the id is this very object's
+            if shown is not None and shown.spec is spec:
+                return shown
         fault = self.contract.check_response(response.value, spec, item.number)
         if fault is None:
             try:
@@ -128,7 +133,10 @@ class Stage:
             text = self.show_fault(spec.name, fault)
             return Shown(_recorded(response), spec, text, fault)
         shown = Shown(response, spec, text, fault)
-        self._shown.put(id(response), shown)
+        if repeated:
+            if len(self._shown) >= _MEMO_SIZE:
+                self._shown.clear()
+            self._shown[id(response)] = shown
         return shown
 
     def show_fault(self, tool: str, fault: Fault) -> str:
@@ -190,7 +198,7 @@ class Turn:
             self._done = len(self._decision.runnable)
             return
         self._done += 1
-        shown = self._stage.show(item, response)
+        shown = self._stage.show(item, response, self._decision.repeated)
         self._responses[item.number] = shown.response
         self._texts[item.number] = shown.text
         if shown.fault is None:
@@ -237,8 +245,18 @@ def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
 
 
 def log_outage(error: BaseException) -> None:
-    """Writes what an actor raised to the ``mtr_env`` log."""
-    logger.warning("A ToolActor failed; the episode ends unscored.", exc_info=error)
+    """Writes what an actor raised to the ``mtr_env`` log: the traceback once for each class, then a line each."""
+    kind = type(error)
+    logger.warning(
+        "A ToolActor failed; the episode ends unscored. %s: %s",
+        kind.__name__,
+        error,
+        exc_info=None if kind in _LOGGED else error,
+    )
+    _LOGGED.add(kind)
+
+
+_LOGGED: set[type[BaseException]] = set()
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:

@@ -219,22 +219,21 @@ class HermesGrammar:
         """See :class:`Grammar`."""
         if len(text) > MAX_ACTION_CHARS:
             return _TOO_LONG
-        if text.startswith("<tool_call>") and text.endswith("</tool_call>") and text.count("<") == 2:
-            return self._parse_calls(text, 0, "")  # by far the most frequent form: the rest looks for other tags
-        thought = ""
-        end = text.find("</think>")
-        if end >= 0:
-            thought, text = text[:end].strip().removeprefix("<think>").strip(), text[end + 8 :]
-        elif text.lstrip()[:7] == "<think>":
+        thought, start = "", text.find("</think>")
+        if start >= 0:
+            thought, start = text[:start].strip().removeprefix("<think>").lstrip(), start + 8
+        elif text.lstrip().startswith("<think>"):
             return malformed("The <think> tag is not closed.")
-        call_at, answer_at = text.find("<tool_call>"), text.find("<answer>")
+        else:
+            start = 0
+        call_at, answer_at = text.find("<tool_call>", start), text.find("<answer>", start)
         if call_at < 0 and answer_at < 0:
             return malformed("The action holds neither a <tool_call> nor an <answer>.")
         is_answer = call_at < 0 or 0 <= answer_at < call_at
-        before = text[: answer_at if is_answer else call_at].strip()
+        before = text[start : answer_at if is_answer else call_at].strip()
         if before:
             thought = f"{thought}\n{before}" if thought else before
-        if thought and "&" in thought:
+        if "&" in thought:
             thought = unescape(thought)
         if is_answer:
             return self._parse_answer(text, answer_at + 8, thought)
@@ -262,12 +261,12 @@ class HermesGrammar:
                 calls.append(_decode(text[at + 11 : end], _decode_call))
             except _BAD_JSON as error:
                 return _json_fault(error)
-            rest = text[end + 12 :].lstrip()
-            if not rest:
+            at = end + 12
+            if at == len(text) or not (rest := text[at:].lstrip()):
                 return Action(tuple(calls), None, thought)
             if not rest.startswith("<tool_call>"):
                 return malformed("An action holds calls or one answer, and nothing after the closing tag.")
-            at, text = 0, rest
+            at = len(text) - len(rest)
 
     def parse_observation(self, text: str) -> tuple[Result, ...]:
         """See :class:`Grammar`."""

@@ -46,32 +46,34 @@ class Memo(Generic[Key, Value]):
     exploring policy are new, and the actions of a group of rollouts are alike.
 
     >>> memo = Memo(10)
-    >>> memo.put("a", 1), memo.get("a"), memo.put("a", 1), memo.get("a")
-    (None, None, None, 1)
+    >>> [memo.comes_again("a"), memo.comes_again("a")]
+    [False, True]
+    >>> memo.put("a", 1)
+    >>> memo.get("a")
+    1
     """
 
-    __slots__ = ("_entries", "_seen", "_size", "get")
+    __slots__ = ("_entries", "_marks", "_size", "get")
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._seen: set[int] = set()
+        self._marks: set[int] = set()
         self._entries: dict[Key, Value] = {}
         self.get = self._entries.get
         """The remembered value, or ``None``."""
 
-    def put(self, key: Key, value: Value) -> None:
-        """Takes note of a key and, from its second time on, of its value."""
+    def comes_again(self, key: Key) -> bool:
+        """Whether this was asked of the key (or one with its hash) before: then its value is worth a :meth:`put`."""
         mark = hash(key)
-        if mark in self._seen:
-            if len(self._entries) >= self._size:
-                self._entries.clear()
-            self._entries[key] = value
-            return
-        if len(self._seen) >= 4 * self._size:
-            self._seen.clear()
-        self._seen.add(mark)
+        if mark in self._marks:
+            return True
+        if len(self._marks) >= 4 * self._size:
+            self._marks.clear()
+        self._marks.add(mark)
+        return False
 
-    def clear(self) -> None:
-        """Forgets everything."""
-        self._seen.clear()
-        self._entries.clear()
+    def put(self, key: Key, value: Value) -> None:
+        """Remembers a value."""
+        if len(self._entries) >= self._size:
+            self._entries.clear()
+        self._entries[key] = value

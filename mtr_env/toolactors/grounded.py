@@ -58,7 +58,8 @@ class GroundedToolActor:
                     "TemplateToolMaker. Give a tool_actor= that simulates your tools."
                 )
             response = handler(knowledge, _arguments(call, spec), spec, detail)
-            memo.put(place, response)
+            if memo.comes_again(place):
+                memo.put(place, response)
         return response
 
     def _know(self, view: View) -> _Knowledge:
