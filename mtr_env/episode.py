@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
 from mtr_env.errors import ToolsetError
-from mtr_env.grammar import Action, Grammar, Prompt, Result, get_grammar
+from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Rubric, get_rubric
@@ -99,10 +99,10 @@ class Stage:
                 # A lone surrogate cannot be saved: the record shows it as an escape, and a mark that makes a replay
                 # of the record the same malformed action.
                 action = action.encode("utf-8", "backslashreplace").decode() + _NOT_UNICODE
-        if action.endswith(_NOT_UNICODE):
-            return Decision(action, faults=(Fault("malformed_action", "The action is not valid Unicode text."),))
         parsed = self.grammar.parse(action)
-        if not isinstance(parsed, Action):
+        if isinstance(parsed, Fault):
+            if action.endswith(_NOT_UNICODE):
+                parsed = Fault("malformed_action", "The action is not valid Unicode text.")
             return Decision(action, faults=(parsed,))
         if parsed.answer is not None:
             return Decision(action, answer=parsed.answer)
@@ -161,10 +161,13 @@ def _recorded(response: Response) -> Response:
 
 
 class Turn:
-    """One transition under way: :meth:`request`, have it answered, :meth:`receive`, until there is no request left;
+    """One transition under way: while :attr:`waiting` is a request, have it answered and :meth:`receive` the answer;
     then :meth:`trace` is the trace with the new step. The calls of one action run in order."""
 
-    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_responses", "_stage", "_texts")
+    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_responses", "_stage", "_texts", "waiting")
+
+    waiting: ToolRequest | None
+    """What a ToolActor has to answer now; ``None`` when the transition is complete."""
 
     def __init__(self, stage: Stage, trace: Trace, action: str) -> None:
         self._stage = stage
@@ -175,56 +178,54 @@ class Turn:
         self._responses: list[Response | None] = [None] * len(decision.calls)
         self._texts = [""] * len(decision.calls)
         self._pending: tuple[tuple[Call, Response], ...] = ()
+        self.waiting = self._request(decision.runnable[0]) if decision.runnable else None
 
-    def request(self) -> ToolRequest | None:
-        """What a ToolActor has to answer now, or ``None`` when the transition is complete."""
-        runnable = self._decision.runnable
-        if self._done == len(runnable):
-            return None
-        item = runnable[self._done]
-        before, stage = self._before, self._stage
-        attempts = _attempts(before, self._decision.calls[: item.number], item.call)
-        key = CallKey(before.seed, stage.question.id, item.canonical, attempts)
-        return ToolRequest(item.call, item.spec, stage.view, History(before, self._pending), key)
+    def _request(self, item: Runnable) -> ToolRequest:
+        before, stage, call = self._before, self._stage, item.call
+        attempt = self._decision.calls[: item.number].count(call) if item.number else 0
+        for step in before.steps:
+            attempt += step.calls.count(call)
+        key = CallKey(before.seed, stage.question.id, item.canonical, attempt)
+        return ToolRequest(call, item.spec, stage.view, History(before, self._pending), key)
 
     def receive(self, response: Response | Exception) -> None:
-        """Takes the answer to the last request; an exception stands for an outage, after which no call runs."""
-        item = self._decision.runnable[self._done]
-        if not isinstance(response, (Response, Exception)):
-            response = TypeError(f"a ToolActor returns a Response, found {type(response).__name__}")
-            log_outage(response)
-        if isinstance(response, Exception):
-            self._faults += (Fault("infrastructure", _reason(item.spec.name, response), item.number),)
-            self._done = len(self._decision.runnable)
+        """Takes the answer to the request; an exception stands for an outage, after which no call runs."""
+        runnable = self._decision.runnable
+        item = runnable[self._done]
+        if type(response) is not Response:
+            self._fail(item, response)
             return
-        self._done += 1
+        self._done = done = self._done + 1
         shown = self._stage.show(item, response, self._decision.repeated)
         self._responses[item.number] = shown.response
         self._texts[item.number] = shown.text
+        if shown.fault is not None:
+            self._faults += (shown.fault,)
+        if done == len(runnable):
+            self.waiting = None
+            return
         if shown.fault is None:
             self._pending += ((item.call, response),)
-        else:
-            self._faults += (shown.fault,)
+        self.waiting = self._request(runnable[done])
+
+    def _fail(self, item: Runnable, error: object) -> None:
+        if not isinstance(error, Exception):
+            error = TypeError(f"a ToolActor returns a Response, found {type(error).__name__}")
+            log_outage(error)
+        self._faults += (Fault("infrastructure", _reason(item.spec.name, error), item.number),)
+        self.waiting = None
 
     def trace(self) -> Trace:
         """The trace with this step."""
-        decision, stage, before, texts = self._decision, self._stage, self._before, self._texts
+        decision, before, texts = self._decision, self._before, self._texts
         for fault in self._faults:
             if fault.call is None:
-                texts = [stage.show_fault("", fault)]
+                texts = [self._stage.show_fault("", fault)]
             elif self._responses[fault.call] is None:
-                texts[fault.call] = stage.show_fault(decision.calls[fault.call].name, fault)
+                texts[fault.call] = self._stage.show_fault(decision.calls[fault.call].name, fault)
         observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
         step = Step(decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer)
         return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
-
-
-def _attempts(trace: Trace, before: tuple[Call, ...], call: Call) -> int:
-    """How often the same call was made earlier in this episode: in its steps, and ``before`` it in its own action."""
-    count = before.count(call) if before else 0
-    for step in trace.steps:
-        count += step.calls.count(call)
-    return count
 
 
 def _reason(tool: str, error: Exception) -> str:
@@ -262,8 +263,8 @@ _LOGGED: set[type[BaseException]] = set()
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     """One transition with an actor that answers one call at a time."""
     turn = Turn(stage, trace, action)
-    while (request := turn.request()) is not None:
-        turn.receive(respond(actor, request))
+    while turn.waiting is not None:
+        turn.receive(respond(actor, turn.waiting))
     return turn.trace()
 
 

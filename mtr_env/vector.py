@@ -164,7 +164,7 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
 def drive_many(turns: Sequence[Turn], actor: ToolActor) -> None:
     """Completes many transitions, asking the actor in rounds for all that wait."""
     while True:
-        waiting = [(turn, request) for turn in turns if (request := turn.request()) is not None]
+        waiting = [(turn, turn.waiting) for turn in turns if turn.waiting is not None]
         if not waiting:
             return
         responses = respond_many(actor, [request for _, request in waiting])

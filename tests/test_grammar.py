@@ -77,26 +77,31 @@ def fault(grammar: Grammar, text: str, part: str) -> None:
 @given(calls=CALLS, thought=TEXT)
 @settings(max_examples=150, deadline=None)
 def test_calls_are_read_as_they_were_rendered(grammar: Grammar, calls: list[Call], thought: str) -> None:
-    action = parsed(grammar, grammar.render_call(*calls, thought=thought))
+    text = grammar.render_call(*calls, thought=thought)
+    action = parsed(grammar, text)
     assert same(action.calls, tuple(calls))
     assert action.answer is None
-    assert action.thought == thought
+    assert grammar.thought(text) == thought
 
 
 @ALL
 @given(answer=TEXT, thought=TEXT)
 @settings(max_examples=300, deadline=None)
 def test_an_answer_is_read_as_it_was_rendered(grammar: Grammar, answer: str, thought: str) -> None:
-    assert parsed(grammar, grammar.render_answer(answer, thought)) == Action((), answer, thought)
+    text = grammar.render_answer(answer, thought)
+    assert parsed(grammar, text) == Action((), answer)
+    assert grammar.thought(text) == thought
 
 
 @BOTH
 @pytest.mark.parametrize("piece", NASTY, ids=ascii)
 def test_every_dangerous_piece_survives_alone_doubled_and_at_the_edges(grammar: Grammar, piece: str) -> None:
     for text in (piece, piece * 2, f"a{piece}", f"{piece}a", f"a{piece}b", f" {piece} "):
-        assert parsed(grammar, grammar.render_answer(text, text)) == Action((), text, text)
+        assert parsed(grammar, grammar.render_answer(text, text)) == Action((), text)
         call = Call(text, {text: [text, {text: text}]})
-        assert parsed(grammar, grammar.render_call(call, call, thought=text)) == Action((call, call), None, text)
+        rendered = grammar.render_call(call, call, thought=text)
+        assert parsed(grammar, rendered) == Action((call, call))
+        assert grammar.thought(rendered) == text
         result = Result(text, {text: [text]})
         both = f"{grammar.render_result(result)}\n{grammar.render_result(result)}"
         assert grammar.parse_observation(both) == (result, result)
@@ -142,11 +147,12 @@ def test_unescape_reads_a_text_once_only() -> None:
 
 
 def test_hermes_keeps_thoughts_wherever_they_stand() -> None:
-    assert parsed(HERMES, "  first <think> no\n<tool_call>\n</think> then <answer> x </answer> \n") == Action(
-        (), "x", "first <think> no\n<tool_call>\nthen"
-    )
-    assert parsed(HERMES, "<think>a</think>b</think><answer>x</answer>").thought == "a\nb</think>"
-    assert parsed(HERMES, "<answer></answer>") == Action((), "", "")
+    text = "  first <think> no\n<tool_call>\n</think> then <answer> x </answer> \n"
+    assert parsed(HERMES, text) == Action((), "x")
+    assert HERMES.thought(text) == "first <think> no\n<tool_call>\nthen"
+    assert HERMES.thought("<think>a</think>b</think><answer>x</answer>") == "a\nb</think>"
+    assert HERMES.thought("no tag") == ""
+    assert parsed(HERMES, "<answer></answer>") == Action((), "")
 
 
 def test_hermes_takes_a_call_without_arguments_and_with_white_space() -> None:
@@ -158,7 +164,8 @@ def test_hermes_takes_a_call_without_arguments_and_with_white_space() -> None:
 
 def test_react_takes_json_over_several_lines_and_an_answer_on_the_next_line() -> None:
     text = 'I think.\nAction: f\nAction Input: {\n  "a": 1\n}\nAction:g\nAction Input:{}\n'
-    assert parsed(REACT, text) == Action((Call("f", {"a": 1}), Call("g", {})), None, "I think.")
+    assert parsed(REACT, text) == Action((Call("f", {"a": 1}), Call("g", {})))
+    assert REACT.thought(text) == "I think."
     assert parsed(REACT, "Thought: so\nFinal Answer:\n  x  \n\n").answer == "x"
 
 
