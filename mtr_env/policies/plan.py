@@ -211,16 +211,19 @@ class Planner:
 
     def _answer(self) -> Argument | Verdict | None:
         golds = [normalize_answer(gold) for gold in self._question.golds]
-        for read_more in (False, True):
-            if read_more and not self._read_pages(golds):
-                break
-            for gold in golds:
-                span = self._find_answer(gold)
-                if span is not None:
-                    return span
         if golds[0] in ("yes", "no"):
             return Verdict(golds[0])
-        return self._compute(golds)
+        # A difference of years is computed even where the same number happens to stand somewhere.
+        computed = self._compute(golds) if self._question.family == "temporal" else None
+        return (
+            computed
+            or self._find_any(golds)
+            or self._compute(golds)
+            or (self._find_any(golds) if self._read_pages(golds) else None)
+        )
+
+    def _find_any(self, golds: Sequence[str]) -> Span | None:
+        return next((span for gold in golds if (span := self._find_answer(gold)) is not None), None)
 
     def _read_pages(self, golds: Sequence[str]) -> bool:
         """Opens pages of seen titles until one states the answer (a tool showed the evidence in other words)."""
@@ -228,7 +231,8 @@ class Planner:
         if open_page is None:
             return False
         for paragraph in self._question.paragraphs:
-            if not any(gold and gold in normalize_answer(" ".join(paragraph.sentences)) for gold in golds):
+            text = normalize_answer(" ".join(paragraph.sentences))
+            if not any(contains_words(text, gold) for gold in golds):
                 continue
             span = self._find_name(paragraph.title)
             if span is None:
@@ -260,10 +264,7 @@ class Planner:
                     _parameters(calculate)[0]: Joined((numbers[a], numbers[b]), f" {operator} ")
                 }
                 self._add(calculate, arguments, self._try(calculate, arguments))
-                for gold in golds:
-                    span = self._find_answer(gold)
-                    if span is not None:
-                        return span
+                return self._find_any(golds)
         return None
 
     # ------------------------------------------------------------------------------------------------------- the world
