@@ -287,36 +287,36 @@ def json_libraries() -> Iterator[tuple[str, Loads, Dumps]]:
     yield "orjson", orjson.loads, orjson.dumps
 
 
-def play_calls(actions: Sequence[str], tool: Tool, record: list[Any], loads: Loads, dumps: Dumps) -> None:
-    """The tool steps of an episode."""
-    tools = {"search": (check_arguments, tool, check_response)}
-    for action in actions:
-        start = action.find("<tool_call>", action.find("</think>") + 1)
-        end = action.find("</tool_call>", start)
-        if start < 0 or end < 0:
-            raise ValueError(action)
-        call = loads(action[start + 11 : end])
-        arguments = call["arguments"]
-        valid_arguments, respond, valid_response = tools[call["name"]]
-        if not valid_arguments(arguments):
-            raise ValueError(action)
-        value = respond(arguments)
-        if not valid_response(value):
-            raise ValueError(value)
-        record.append((action, call, value, dumps(value).decode()))
+CHECKS = {"search": (check_arguments, check_response)}
+
+
+def play_call(action: str, tool: Tool, record: list[Any], loads: Loads, dumps: Dumps) -> None:
+    """A tool step."""
+    start = action.find("<tool_call>", action.find("</think>") + 1)
+    end = action.find("</tool_call>", start)
+    if start < 0 or end < 0:
+        raise ValueError(action)
+    call = loads(action[start + 11 : end])
+    arguments = call["arguments"]
+    valid_arguments, valid_response = CHECKS[call["name"]]
+    if not valid_arguments(arguments):
+        raise ValueError(action)
+    value = tool(arguments)
+    if not valid_response(value):
+        raise ValueError(value)
+    record.append((action, call, value, dumps(value).decode()))
 
 
 Memo = dict[tuple[str, str], str]
 
 
-def play_memo(actions: Sequence[str], question: str, memo: Memo, record: list[Any]) -> None:
-    """The tool steps of an episode whose every call was made before: (question, call) -> validated text."""
-    for action in actions:
-        start = action.find("<tool_call>", action.find("</think>") + 1)
-        end = action.find("</tool_call>", start)
-        if start < 0 or end < 0:
-            raise ValueError(action)
-        record.append((action, memo[question, action[start + 11 : end]]))
+def play_memo(action: str, question: str, memo: Memo, record: list[Any]) -> None:
+    """A tool step whose call was made before: (question, call) -> validated text."""
+    start = action.find("<tool_call>", action.find("</think>") + 1)
+    end = action.find("</tool_call>", start)
+    if start < 0 or end < 0:
+        raise ValueError(action)
+    record.append((action, memo[question, action[start + 11 : end]]))
 
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)

@@ -21,17 +21,13 @@ from __future__ import annotations
 import importlib.metadata
 import warnings
 from collections.abc import Callable, Sequence
-from statistics import median
-from time import perf_counter_ns as clock
 from typing import Any, NamedTuple
 from unittest import mock
 
 import msgspec
 
 from benchmarks.limits import CALLS, NULL_VALUES, Item, Plan
-
-Timing = dict[str, float]
-"""Microseconds: ``reset`` and ``answer`` (each an episode), ``step`` (one tool step), ``episode``."""
+from benchmarks.timing import Laps, Timing
 
 NULL_VALUE = NULL_VALUES["search"]
 
@@ -42,31 +38,48 @@ READY_TEXT = msgspec.json.encode(NULL_VALUE).decode()
 _MARK: str = NULL_VALUE["results"][-1]["snippet"].strip()  # every observation must hold it
 
 
-def timing(episodes: Sequence[tuple[int, int, int]]) -> Timing:
-    """The median over episodes, each as nanoseconds of reset, tool steps and answer: whatever interrupts the process
-    falls on a few episodes, not on the figure."""
-    resets, steps, answers = zip(*episodes, strict=True)
-    return {
-        "reset": median(resets) / 1000,
-        "step": median(steps) / 1000 / CALLS,
-        "answer": median(answers) / 1000,
-        "episode": median([sum(episode) for episode in episodes]) / 1000,
-    }
-
-
 class Peer:
-    """One package. ``make`` builds an environment; ``reset``, ``step`` and the actions' form are the package's own."""
+    """One package, with a live environment a question; the actions' form is the package's own."""
 
     name: str
     package: str
     does: str
+    call = "<think>I look it up.</think>\n<search>{}</search>"
+    final = "<think>I know.</think>\n<answer>{}</answer>"
 
     def __init__(self, items: Sequence[Item]) -> None:
         raise NotImplementedError
 
-    def play(self, plans: Sequence[Plan]) -> Timing:
-        """Plays one episode a plan and returns the median times."""
+    def reset(self, plans: Sequence[Plan]) -> None:
+        """Starts an episode in every environment."""
         raise NotImplementedError
+
+    def step(self, actions: Sequence[str]) -> list[Any]:
+        """A step in every environment; what each returned."""
+        raise NotImplementedError
+
+    def observation(self, result: Any) -> tuple[str, bool]:
+        """The text that a policy sees, and whether the episode is over."""
+        raise NotImplementedError
+
+    def play(self, plans: Sequence[Plan]) -> Timing:
+        """One repetition of batched rollouts."""
+        laps = Laps(len(plans))
+        laps.start()
+        self.reset(plans)
+        laps.stop("reset")
+        for number in range(CALLS):
+            actions = [self.call.format(plan.queries[number]) for plan in plans]
+            laps.start()
+            results = self.step(actions)
+            laps.stop("step")
+            assert all(_MARK in text and not over for text, over in map(self.observation, results))
+        actions = [self.final.format(plan.answer) for plan in plans]
+        laps.start()
+        results = self.step(actions)
+        laps.stop("answer")
+        assert all(over for _, over in map(self.observation, results))
+        return laps.timing()
 
 
 class Gem(Peer):
@@ -91,7 +104,7 @@ class Gem(Peer):
 
         datasets.disable_progress_bars()
         rows = datasets.Dataset.from_list([{"question": i.question, "answer": i.answer} for i in items])
-        self.env: Any = self.wrap(QaEnv(dataset=rows), NullSearch(), TextSearch())
+        self.envs: list[Any] = [self.wrap(QaEnv(dataset=rows), NullSearch(), TextSearch()) for _ in items]
 
     def wrap(self, env: Any, null: Any, text: Any) -> Any:
         """The environment with one of two tools: ready passages, or a ready text."""
@@ -99,24 +112,18 @@ class Gem(Peer):
 
         return ToolEnvWrapper(env, [null])
 
-    def play(self, plans: Sequence[Plan]) -> Timing:
-        step = self.env.step
-        episodes = []
-        for plan in plans:
-            actions = [f"<think>I look it up.</think>\n<search>{query}</search>" for query in plan.queries]
-            t0 = clock()
-            self.env.reset()
-            t1 = clock()
-            for action in actions:
-                observation, *_ = step(action)
-            t2 = clock()
-            final = f"<think>I know.</think>\n<answer>{plan.answer}</answer>"
-            t3 = clock()
-            _, _, terminated, _, _ = step(final)
-            t4 = clock()
-            assert terminated and _MARK in observation
-            episodes.append((t1 - t0, t2 - t1, t4 - t3))
-        return timing(episodes)
+    def reset(self, plans: Sequence[Plan]) -> None:
+        """See :class:`Peer`."""
+        for env in self.envs:
+            env.reset()
+
+    def step(self, actions: Sequence[str]) -> list[Any]:
+        """See :class:`Peer`."""
+        return [env.step(action) for env, action in zip(self.envs, actions, strict=True)]
+
+    def observation(self, result: Any) -> tuple[str, bool]:
+        """See :class:`Peer`."""
+        return result[0], result[2]
 
 
 class GemText(Gem):
@@ -162,31 +169,30 @@ class SkyRL(Peer):
         self._search = search
         self._make: Callable[..., Any] = skyrl_gym.make
         self._config = SearchEnvConfig()
+        self.envs: list[Any] = []
 
     def play(self, plans: Sequence[Plan]) -> Timing:
+        """See :class:`Peer`."""
         ready = {"result": [_PASSAGES]}, None
         with mock.patch.object(self._search, "call_search_api", lambda **request: ready):
-            return self._play(plans)
+            return super().play(plans)
 
-    def _play(self, plans: Sequence[Plan]) -> Timing:
-        episodes = []
+    def reset(self, plans: Sequence[Plan]) -> None:
+        """Makes new environments: they serve one episode."""
+        self.envs = []
         for plan in plans:
-            actions = [f"<think>I look it up.</think>\n<search>{query}</search>" for query in plan.queries]
-            final = f"<think>I know.</think>\n<answer>{plan.answer}</answer>"
             extras = {"reward_spec": {"ground_truth": {"target": plan.item.answer}}, "max_turns": 10}
-            prompt = [{"role": "user", "content": plan.item.question}]
-            t0 = clock()
             env = self._make("search", env_config=self._config, extras=extras)
-            env.init(prompt)
-            t1 = clock()
-            for action in actions:
-                result = env.step(action)
-            t2 = clock()
-            last = env.step(final)
-            t3 = clock()
-            assert last["done"] and _MARK in result["observations"][0]["content"]
-            episodes.append((t1 - t0, t2 - t1, t3 - t2))
-        return timing(episodes)
+            env.init([{"role": "user", "content": plan.item.question}])
+            self.envs.append(env)
+
+    def step(self, actions: Sequence[str]) -> list[Any]:
+        """See :class:`Peer`."""
+        return [env.step(action) for env, action in zip(self.envs, actions, strict=True)]
+
+    def observation(self, result: Any) -> tuple[str, bool]:
+        """See :class:`Peer`."""
+        return result["observations"][0]["content"] if result["observations"] else "", result["done"]
 
 
 class TextArena(Peer):
@@ -194,6 +200,8 @@ class TextArena(Peer):
 
     name = "TextArena single-player state"
     package = "textarena"
+    call = "I look it up. [search {}]"
+    final = "I know. [answer {}]"
     does = "finds [search ...] by regex, dumps JSON, keeps a log, compares the answer; has no tools, no validation"
 
     def __init__(self, items: Sequence[Item]) -> None:
@@ -207,7 +215,7 @@ class TextArena(Peer):
         dumps = msgspec.json.encode
 
         class Game(ta.Env):  # type: ignore[misc]
-            item = items[0]
+            item: Item
 
             def reset(self, num_players: int, seed: int | None = None) -> None:
                 self.state = ta.SinglePlayerState(num_players=num_players, seed=seed, max_turns=10)
@@ -224,29 +232,27 @@ class TextArena(Peer):
                     state.set_invalid_move(reason="neither a search nor an answer")
                 return state.step()  # type: ignore[no-any-return]
 
-        self.env = Game()
+        self.envs = [Game() for _ in items]
 
-    def play(self, plans: Sequence[Plan]) -> Timing:
-        env = self.env
-        episodes = []
-        for plan in plans:
-            actions = [f"I look it up. [search {query}]" for query in plan.queries]
-            final = f"I know. [answer {plan.answer}]"
+    def reset(self, plans: Sequence[Plan]) -> None:
+        """See :class:`Peer`."""
+        for env, plan in zip(self.envs, plans, strict=True):
             env.item = plan.item
-            t0 = clock()
             env.reset(num_players=1)
             env.get_observation()
-            t1 = clock()
-            for action in actions:
-                env.step(action)
-                _, observation = env.get_observation()
-            t2 = clock()
-            done, _ = env.step(final)
-            env.close()
-            t3 = clock()
-            assert done and _MARK in observation[-1][1]
-            episodes.append((t1 - t0, t2 - t1, t3 - t2))
-        return timing(episodes)
+
+    def step(self, actions: Sequence[str]) -> list[Any]:
+        """See :class:`Peer`; ends with what the policy reads before its next action."""
+        results = []
+        for env, action in zip(self.envs, actions, strict=True):
+            done, _ = env.step(action)
+            results.append((done, env.close() if done else env.get_observation()))
+        return results
+
+    def observation(self, result: Any) -> tuple[str, bool]:
+        """See :class:`Peer`."""
+        done, seen = result
+        return "" if done else seen[1][-1][1], done
 
 
 PEERS: tuple[type[Peer], ...] = (Gem, GemText, GemChat, SkyRL, TextArena)

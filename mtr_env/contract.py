@@ -139,7 +139,7 @@ def _references(schema: Any) -> list[str]:
     while stack:
         part = stack.pop()
         if isinstance(part, dict):
-            found += [str(part[key]) for key in ("$ref", "$dynamicRef", "$schema") if key in part and key != "$schema"]
+            found += [part[key] for key in ("$ref", "$dynamicRef") if isinstance(part.get(key), str)]
             stack.extend(part.values())
         elif isinstance(part, list):
             stack.extend(part)

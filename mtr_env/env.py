@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -54,7 +55,8 @@ class MTREnv(gym.Env[str, str]):
     ``reset``: ``question_id``, ``tools`` (OpenAI form), ``messages`` (chat form of the observation), ``split``,
     ``world``. ``step``: ``faults``, the step's :class:`~mtr_env.trace.Fault` records. The last step adds
     ``question_id``, ``trace``, ``reward_parts`` (name to float; parts that do not apply are left out; ``None`` when
-    unscored), ``metrics`` (``em``, ``cover_em``, ``f1``), ``stop_reason`` and ``unscored`` (``None`` or the reason).
+    unscored), ``metrics`` (``em``, ``cover_em``, ``f1``; ``None`` when unscored),
+    ``stop_reason`` and ``unscored`` (``None`` or the reason).
 
     ## Arguments
     See :func:`mtr_env.registration.make_env`.
@@ -102,6 +104,11 @@ class MTREnv(gym.Env[str, str]):
         result = outcome(self.game, trace)
         self._over = result[2] or result[3]
         return result
+
+    @property
+    def question_ids(self) -> Sequence[str]:
+        """The ids of the world's questions, in order, for ``reset(options={"question_id": ...})``."""
+        return self.game.world.ids
 
     def snapshot(self) -> Trace:
         """The state of the episode: its trace. Frozen, so it stays as it is while the environment goes on."""
@@ -187,7 +194,7 @@ def outcome(game: Game, trace: Trace) -> tuple[str, float, bool, bool, dict[str,
         "question_id": trace.question.id,
         "trace": trace,
         "reward_parts": {k: v for k, v in reward.parts.items() if v is not None} if scored else None,
-        "metrics": metrics(trace)._asdict(),
+        "metrics": metrics(trace)._asdict() if scored else None,
         "stop_reason": reason,
         "unscored": reward.unscored,
     }

@@ -11,15 +11,15 @@ import logging
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict
 
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
-from mtr_env.errors import ToolsetError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
-from mtr_env.reward import Rubric, get_rubric
+from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolmakers.base import ToolMaker
@@ -34,22 +34,14 @@ _MEMO_CHARS = 4000
 _NOT_UNICODE = "\n[not valid Unicode]"
 
 
-class Runnable(Struct, frozen=True):
-    """A call that keeps the contract: its number in the action (from 0), its tool, and its canonical form."""
-
-    number: int
-    call: Call
-    spec: ToolSpec
-    canonical: str
-
-
 class Decision(Struct, frozen=True):
-    """What an action says and which of its calls may run. ``faults`` are the policy's. ``repeated`` says that the same
-    action came up before, so that it pays to remember how its responses read."""
+    """What an action says and which of its calls may run: ``runnable`` has their numbers, from 0, and canonical forms.
+    ``faults`` are the policy's. ``repeated`` says that the same action came up before, so that it pays to remember how
+    its responses read."""
 
     action: str
     calls: tuple[Call, ...] = ()
-    runnable: tuple[Runnable, ...] = ()
+    runnable: tuple[tuple[int, str], ...] = ()
     faults: tuple[Fault, ...] = ()
     answer: str | None = None
     repeated: bool = False
@@ -81,17 +73,20 @@ class Stage:
         self._decisions: Memo[str, Decision] = Memo(_MEMO_SIZE)
         self._shown: dict[int, Shown] = {}
 
+    def __reduce__(self) -> tuple[type[Stage], tuple[Question, Toolset, Grammar]]:
+        return Stage, (self.question, self.toolset, self.grammar)  # compiled schemas cannot be pickled
+
     def decide(self, action: str) -> Decision:
         """The first half: what the policy said. Pure, never raises for anything a policy can write."""
         decision = self._decisions.get(action)
         if decision is None:
-            decision = self._decide(action)
-            if len(action) <= _MEMO_CHARS and self._decisions.comes_again(action):
-                decision = replace(decision, repeated=True)
+            repeated = len(action) <= _MEMO_CHARS and self._decisions.comes_again(action)
+            decision = self._decide(action, repeated)
+            if repeated:
                 self._decisions.put(action, decision)
         return decision
 
-    def _decide(self, action: str) -> Decision:
+    def _decide(self, action: str, repeated: bool) -> Decision:
         if not action.isascii():
             try:
                 action.encode()
@@ -103,32 +98,29 @@ class Stage:
         if isinstance(parsed, Fault):
             if action.endswith(_NOT_UNICODE):
                 parsed = Fault("malformed_action", "The action is not valid Unicode text.")
-            return Decision(action, faults=(parsed,))
-        if parsed.answer is not None:
-            return Decision(action, answer=parsed.answer)
-        runnable: list[Runnable] = []
-        faults: list[Fault] = []
-        for i, call in enumerate(parsed.calls):
+            return Decision(action, (), (), (parsed,), None, repeated)
+        calls, runnable, faults = parsed.calls, [], []
+        for i, call in enumerate(calls):
             broken = self.contract.check_call(call, i)
             if broken is None:
-                runnable.append(Runnable(i, call, self.contract.specs[call.name], canonical(call)))
+                runnable.append((i, canonical(call)))
             else:
                 faults.append(broken)
-        return Decision(action, parsed.calls, tuple(runnable), tuple(faults))
+        return Decision(action, calls, tuple(runnable), tuple(faults), parsed.answer, repeated)
 
-    def show(self, item: Runnable, response: Response, repeated: bool) -> Shown:
-        """The second half for one call: is the response what the tool promised, and how does it read?"""
-        spec = item.spec
+    def show(self, spec: ToolSpec, response: Response, number: int, repeated: bool) -> Shown:
+        """The second half for one call, the ``number``-th of its action: is the response what the tool promised, and
+        how does it read?"""
         if repeated:
             shown = self._shown.get(id(response))  # holds the response, so the id is this very object's
             if shown is not None and shown.spec is spec:
                 return shown
-        fault = self.contract.check_response(response.value, spec, item.number)
+        fault = self.contract.check_response(response.value, spec, number)
         if fault is None:
             try:
                 text = self.grammar.render_result(Result(spec.name, response.value))
             except _NOT_JSON:
-                fault = Fault("invalid_response", f"{spec.name} returned a value that is not JSON.", item.number)
+                fault = Fault("invalid_response", f"{spec.name} returned a value that is not JSON.", number)
         if fault is not None:
             text = self.show_fault(spec.name, fault)
             return Shown(_recorded(response), spec, text, fault)
@@ -140,12 +132,15 @@ class Stage:
         return shown
 
     def show_fault(self, tool: str, fault: Fault) -> str:
-        """How a fault reads: an error object with a machine-readable code. What a simulator did wrong stays out."""
-        message = fault.message
-        if fault.kind == "invalid_response":
-            message = "The tool failed: its response was invalid. This was not your mistake."
+        """How a fault reads: an error object with a machine-readable code. What failed behind the tools stays out."""
+        message = _NOT_THE_POLICYS.get(fault.kind, fault.message)
         return self.grammar.render_result(Result(tool[:100], {"error": {"code": fault.kind, "message": message}}))
 
+
+_NOT_THE_POLICYS: dict[str, str] = {
+    "invalid_response": "The tool failed: its response was invalid. This was not your mistake.",
+    "infrastructure": "The tool cannot be reached; the episode ends here. This was not your mistake.",
+}
 
 # What rendering raises on a Python value that is not JSON, or holds a lone surrogate.
 _NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)
@@ -178,41 +173,43 @@ class Turn:
         self._responses: list[Response | None] = [None] * len(decision.calls)
         self._texts = [""] * len(decision.calls)
         self._pending: tuple[tuple[Call, Response], ...] = ()
-        self.waiting = self._request(decision.runnable[0]) if decision.runnable else None
+        self.waiting = self._request(*decision.runnable[0]) if decision.runnable else None
 
-    def _request(self, item: Runnable) -> ToolRequest:
-        before, stage, call = self._before, self._stage, item.call
-        attempt = self._decision.calls[: item.number].count(call) if item.number else 0
+    def _request(self, number: int, form: str) -> ToolRequest:
+        before, stage, calls = self._before, self._stage, self._decision.calls
+        call = calls[number]
+        attempt = calls[:number].count(call) if number else 0
         for step in before.steps:
             attempt += step.calls.count(call)
-        key = CallKey(before.seed, stage.question.id, item.canonical, attempt)
-        return ToolRequest(call, item.spec, stage.view, History(before, self._pending), key)
+        key = CallKey(before.seed, stage.question.id, form, attempt)
+        return ToolRequest(call, stage.contract.specs[call.name], stage.view, History(before, self._pending), key)
 
     def receive(self, response: Response | Exception) -> None:
         """Takes the answer to the request; an exception stands for an outage, after which no call runs."""
-        runnable = self._decision.runnable
-        item = runnable[self._done]
+        assert self.waiting is not None
+        spec, runnable = self.waiting.spec, self._decision.runnable
+        number, _ = runnable[self._done]
         if type(response) is not Response:
-            self._fail(item, response)
+            self._fail(spec, number, response)
             return
         self._done = done = self._done + 1
-        shown = self._stage.show(item, response, self._decision.repeated)
-        self._responses[item.number] = shown.response
-        self._texts[item.number] = shown.text
+        shown = self._stage.show(spec, response, number, self._decision.repeated)
+        self._responses[number] = shown.response
+        self._texts[number] = shown.text
         if shown.fault is not None:
             self._faults += (shown.fault,)
         if done == len(runnable):
             self.waiting = None
             return
         if shown.fault is None:
-            self._pending += ((item.call, response),)
-        self.waiting = self._request(runnable[done])
+            self._pending += ((self.waiting.call, response),)
+        self.waiting = self._request(*runnable[done])
 
-    def _fail(self, item: Runnable, error: object) -> None:
+    def _fail(self, spec: ToolSpec, number: int, error: object) -> None:
         if not isinstance(error, Exception):
-            error = TypeError(f"a ToolActor returns a Response, found {type(error).__name__}")
+            error = InfrastructureError(f"a ToolActor returns a Response, found {type(error).__name__}")
             log_outage(error)
-        self._faults += (Fault("infrastructure", _reason(item.spec.name, error), item.number),)
+        self._faults += (Fault("infrastructure", _reason(spec.name, error), number),)
         self.waiting = None
 
     def trace(self) -> Trace:
@@ -229,8 +226,11 @@ class Turn:
 
 
 def _reason(tool: str, error: Exception) -> str:
-    text = " ".join(str(error).split())[:300].encode("utf-8", "backslashreplace").decode()
-    return f"{tool}: {type(error).__name__}: {text}" if text else f"{tool}: {type(error).__name__}"
+    """What the record says of an outage. Only an ``InfrastructureError`` speaks for itself: the text of any other
+    exception may hold a key, an address or the answer, and stands in the log alone."""
+    text = str(error) if isinstance(error, InfrastructureError) else ""
+    text = " ".join(text.split())[:300].encode("utf-8", "backslashreplace").decode()
+    return f"{tool}: {type(error).__name__}{f': {text}' if text else ''}"
 
 
 def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
@@ -276,7 +276,7 @@ class Game:
         world: World,
         tool_maker: ToolMaker,
         tool_actor: ToolActor,
-        rubric: str | Rubric = "mtr-v0",
+        rubric: str | Rubric | Part = "mtr-v0",
         grammar: str | Grammar = "hermes",
         max_steps: int = 8,
         env_id: str = "",
@@ -314,16 +314,22 @@ class Game:
             stage = Stage(question, toolset, self.grammar)
         self._stages[question_id] = stage
         if len(self._stages) > self._kept:
-            self._stages.pop(next(iter(self._stages)))
+            self._stages.pop(next(iter(tuple(self._stages)), ""), None)  # another thread may have done it
         return stage, Trace(stage.question, stage.toolset, self.setup, seed)
 
     def resume(self, trace: Trace) -> Stage:
-        """The stage of an episode that is already under way (a snapshot, a saved trace)."""
-        if trace.setup.grammar != self.grammar.name:
-            raise ValueError(
-                f"The trace was written in grammar {trace.setup.grammar!r}; "
-                f"this environment speaks {self.grammar.name!r}."
-            )
+        """The stage of an episode that is already under way (a snapshot, a saved trace).
+
+        Raises ``TypeError`` for anything but a trace, ``ValueError`` for one that was set up in another way: its
+        record would then be wrong about how it went on.
+        """
+        if not isinstance(trace, Trace):
+            raise TypeError(f"Expected a Trace (of snapshot(), or a decoded one), found {type(trace).__name__}.")
+        if trace.setup != self.setup:
+            there, here = asdict(trace.setup), asdict(self.setup)
+            names = [name for name in here if there[name] != here[name]]
+            differ = "; ".join(f"{name} is {there[name]!r} there and {here[name]!r} here" for name in names)
+            raise ValueError(f"The trace was set up in another way: {differ}.")
         stage = self._restored.get(trace.toolset, lambda toolset: Stage(trace.question, toolset, self.grammar))
         # A ToolMaker may give one toolset to several questions.
         return stage if stage.question is trace.question else Stage(trace.question, trace.toolset, self.grammar)

@@ -14,7 +14,7 @@ from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
 from mtr_env.grammar import Grammar
-from mtr_env.reward import Rubric
+from mtr_env.reward import Part, Rubric
 from mtr_env.toolactors.base import ToolActor
 from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
@@ -68,8 +68,8 @@ class EnvOptions(TypedDict, total=False):
     """Writes the tools; ``TemplateToolMaker()`` unless told."""
     tool_actor: ToolActor | None
     """Simulates the tools; ``GroundedToolActor()`` unless told."""
-    rubric: str | Rubric | None
-    """The reward; ``"mtr-v0"`` unless told."""
+    rubric: str | Rubric | Part | None
+    """The reward; ``"mtr-v0"`` unless told. A function of the trace is the whole reward."""
     grammar: str | Grammar
     """``"hermes"`` (the default), ``"react"``, or either with ``-compact``: how calls and tools are written."""
     max_steps: int
@@ -97,15 +97,28 @@ class SyntheticOptions(EnvOptions, total=False):
 
 
 def _game(env_id: str, world: World, actor: ToolActor, maker: ToolMaker, options: EnvOptions) -> Game:
+    _check_plug("tool_actor", actor, "respond")
+    _check_plug("tool_maker", maker, "make")
     return Game(
         world,
         maker,
         actor,
         options.get("rubric") or "mtr-v0",
-        options.get("grammar", "hermes"),
+        options.get("grammar") or "hermes",
         options.get("max_steps", 8),
         env_id=env_id,
     )
+
+
+def _check_plug(what: str, plug: object, method: str) -> None:
+    if isinstance(plug, type):
+        raise TypeError(f"{what}: expected an object, found the class {plug.__name__}; give {plug.__name__}().")
+    missing = [name for name in ("name", method) if not hasattr(plug, name)]
+    if missing:
+        raise TypeError(
+            f"{what}: expected an object with the text `name` (it stands in every trace) and the method `{method}`, "
+            f"found {type(plug).__name__} without {' and '.join(missing)}."
+        )
 
 
 def make_game(env_id: str, **options: Unpack[EnvOptions]) -> Game:
@@ -147,7 +160,7 @@ def make_synthetic_game(**options: Unpack[SyntheticOptions]) -> Game:
         hops=options.get("hops", (2, 3, 4)),
         distractors=options.get("distractors", 6),
         families=options.get("families"),
-        size=options.get("limit") or 1000,
+        size=1000 if (limit := options.get("limit")) is None else limit,
         seed=options.get("world_seed", 0),
     )
     actor = options.get("tool_actor") or GroundedToolActor()
@@ -157,12 +170,25 @@ def make_synthetic_game(**options: Unpack[SyntheticOptions]) -> Game:
     return _game(SYNTHETIC, world, actor, maker or TemplateToolMaker(options.get("extra_tools", 3)), options)
 
 
+def make_any_game(env_id: str, **options: Unpack[SyntheticOptions]) -> Game:
+    """What the episodes of one of the five ids share. Raises ``ValueError`` for an unknown id."""
+    if env_id == SYNTHETIC:
+        return make_synthetic_game(**options)
+    if env_id not in DATASETS:
+        near = difflib.get_close_matches(env_id, ENV_IDS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"Unknown id {env_id!r}; expected one of {', '.join(map(repr, ENV_IDS))}.{hint}")
+    return make_game(env_id, **options)  # type: ignore[misc]  # an option of the synthetic world is refused by name
+
+
 def _refuse_unknown(options: Mapping[str, object], known: type, env_id: str) -> None:
     names = [*known.__annotations__]
     for name in options:
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
+            if name in SyntheticOptions.__annotations__:
+                hint = f" ({name}= is for {SYNTHETIC}.)"
             raise TypeError(f"{env_id} has no argument {name!r}; it takes {', '.join(names)}.{hint}")
 
 

@@ -10,14 +10,14 @@ Everything here is a pure function of the trace: the reward that was paid and th
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
 
 from mtr_env.contract import GENERIC_WORDS
 from mtr_env.memo import IdentityCache
-from mtr_env.metrics import metrics
+from mtr_env.metrics import exact_match, metrics
 from mtr_env.question import Question
 from mtr_env.text import contains_words, fold, normalize_answer
 from mtr_env.trace import Call, Response, Trace
@@ -38,7 +38,8 @@ class Rubric(Struct, frozen=True):
     """An answer part, weighted consistency parts, and how they are put together.
 
     ``form="product"``: answer x (1 - w + w x c); ``form="sum"``: (1 - w) x answer + w x c. ``weight`` is w in [0, 1];
-    ``weights`` gives single consistency parts another weight than 1 in the mean c.
+    ``weights`` gives single consistency parts another weight than 1 in the mean c. Without consistency parts the total
+    is the answer part; an answer part of ``None`` makes the trace unscored.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Rubric(Struct, frozen=True):
     def __post_init__(self) -> None:
         if not 0 <= self.weight <= 1:
             raise ValueError(f"Rubric {self.name!r}: weight must be in [0, 1], found {self.weight}.")
+        if self.form not in ("product", "sum"):
+            raise ValueError(f"Rubric {self.name!r}: form must be 'product' or 'sum', found {self.form!r}.")
         if any(weight < 0 for weight in self.weights.values()):
             raise ValueError(f"Rubric {self.name!r}: weights are at least 0, found {dict(self.weights)}.")
         unknown = sorted(set(self.weights) - set(self.consistency))
@@ -63,25 +66,36 @@ class Rubric(Struct, frozen=True):
         return self
 
 
-def score(trace: Trace, rubric: Rubric | str = "mtr-v0") -> Reward:
-    """The reward of a trace, finished or not. ``rubric`` is a :class:`Rubric` or the name of one in ``RUBRICS``."""
+def score(trace: Trace, rubric: Rubric | Part | str = "mtr-v0") -> Reward:
+    """The reward of a trace, finished or not.
+
+    ``rubric`` is a :class:`Rubric`, the name of one in ``RUBRICS``, or a part that is the whole reward. Raises
+    ``ValueError`` when a part gives something else than a number in [0, 1] or ``None``.
+    """
     rubric = get_rubric(rubric)
     reason = unscored(trace)
     if reason is not None:
         return Reward(None, {}, reason)
-    answer = rubric.answer(trace)
+    answer = _value(rubric, "answer", rubric.answer(trace))
     parts: dict[str, float | None] = {"answer": answer}
+    if answer is None:
+        return Reward(None, parts, f"the answer part of rubric {rubric.name!r} does not apply")
     total_weight = total = 0.0
     for name, part in rubric.consistency.items():
-        value = parts[name] = part(trace)
+        value = parts[name] = _value(rubric, name, part(trace))
         if value is not None:
             weight = rubric.weights.get(name, 1.0)
             total_weight += weight
             total += weight * value
     c = total / total_weight if total_weight and trace.call_count else 0.0
-    w = rubric.weight
-    right = answer or 0.0
-    return Reward(right * (1 - w + w * c) if rubric.form == "product" else (1 - w) * right + w * c, parts)
+    w = rubric.weight if rubric.consistency else 0.0
+    return Reward(answer * (1 - w + w * c) if rubric.form == "product" else (1 - w) * answer + w * c, parts)
+
+
+def _value(rubric: Rubric, name: str, value: float | None) -> float | None:
+    if value is None or (isinstance(value, (int, float)) and 0 <= value <= 1):
+        return value
+    raise ValueError(f"Part {name!r} of rubric {rubric.name!r} must give a number in [0, 1] or None, found {value!r}.")
 
 
 def unscored(trace: Trace) -> str | None:
@@ -101,7 +115,8 @@ def unscored(trace: Trace) -> str | None:
 
 def exact(trace: Trace) -> float:
     """1 when the answer equals a gold answer or alias after the official normalisation, else 0."""
-    return metrics(trace).em
+    answer = trace.answer
+    return float(answer is not None and any([exact_match(answer, gold) for gold in trace.question.golds]))
 
 
 def word_f1(trace: Trace) -> float:
@@ -127,7 +142,11 @@ def support(trace: Trace) -> float | None:
     """
     if not trace.question.evidence:
         return _answer_in_sourced_value(trace)
-    seen = {source for _, response in trace.exchanges() for source in response.sources}
+    seen: set[str] = set()
+    for step in trace.steps:
+        for response in step.responses:
+            if response is not None:  # also one that broke its schema: the policy asked for the right thing
+                seen.update(response.sources)
     evidence = trace.question.evidence
     return sum(not seen.isdisjoint(unit.any_of) for unit in evidence) / len(evidence)
 
@@ -186,7 +205,7 @@ def invented_calls(trace: Trace) -> int:
     """How many calls use a named entity or number that comes neither from the question nor from an earlier sourced
     value. An entity-typed argument counts as a whole; inside free text, names and numbers count and other words are
     free (paraphrase). A name of the evidence that was not seen yet counts however it is written."""
-    known = f"| {fold(trace.question.text)} |"
+    known = _Known(trace.question.text)
     names = _NAMES.get(trace.question, _evidence_names)
     invented = 0
     for step in trace.steps:
@@ -194,21 +213,40 @@ def invented_calls(trace: Trace) -> int:
         for i, call in enumerate(step.calls):
             invented += _is_invented(trace, call, known, names)
             response = step.responses[i]
-            if response is not None and i not in faulty:
-                # A policy cannot tell noise from an answer, so it may use what noise told it.
-                told = response.sources or response.origin == "noise"
-                texts = stated_strings(call, response.value) if told else []
-                known += "".join([f" {fold(text)} |" for text in texts])
+            # A policy cannot tell noise from an answer, so it may use what noise told it; and what a response would
+            # have told that broke its schema is the simulator's debt, not the policy's.
+            if response is not None and (response.sources or response.origin == "noise" or i in faulty):
+                known.add(call, response.value)
     return invented
 
 
-def _is_invented(trace: Trace, call: Call, known: str, names: Mapping[str, tuple[str, ...]]) -> bool:
+class _Known:
+    """What the question and the responses so far have said; folded when somebody looks, as few calls name anything."""
+
+    __slots__ = ("_new", "_text")
+
+    def __init__(self, question: str) -> None:
+        self._text = f"| {fold(question)} |"
+        self._new: list[tuple[Call, Any]] = []
+
+    def add(self, call: Call, value: Any) -> None:
+        self._new.append((call, value))
+
+    def __contains__(self, words: str) -> bool:
+        if self._new:
+            texts = [fold(text) for call, value in self._new for text in stated_strings(call, value)]
+            self._text += "".join([f" {text} |" for text in texts])
+            self._new.clear()
+        return f" {words} " in self._text
+
+
+def _is_invented(trace: Trace, call: Call, known: _Known, names: Mapping[str, tuple[str, ...]]) -> bool:
     spec = trace.toolset.get(call.name)
     entities = spec.entities if spec is not None else ()
     for name, argument in call.arguments.items():
         if name in entities and isinstance(argument, str):
             folded = fold(argument)
-            if folded and f" {folded} " not in known:
+            if folded and folded not in known:
                 return True
         elif isinstance(argument, int) and 0 <= argument <= 20:
             continue  # a setting (how many results, which rank), not a fact
@@ -219,21 +257,20 @@ def _is_invented(trace: Trace, call: Call, known: str, names: Mapping[str, tuple
     return False
 
 
-def _text_invents(text: str, known: str, names: Mapping[str, tuple[str, ...]]) -> bool:
+def _text_invents(text: str, known: _Known, names: Mapping[str, tuple[str, ...]]) -> bool:
     words = _WORD.findall(text)
     for i, word in enumerate(words):
         if not word.isalpha():  # it has a digit
-            if f" {fold(word)} " not in known:
+            if fold(word) not in known:
                 return True
         elif word[0].isupper() and (i > 0 or (len(words) > 1 and words[1][0].isupper())):
             folded = fold(word)
-            if f" {folded} " not in known and folded not in _FUNCTION_WORDS:
+            if folded not in _FUNCTION_WORDS and folded not in known:
                 return True
-    folded = fold(text)
-    padded = f" {folded} "
-    for word in names.keys() & set(folded.split()):
-        for name in names[word]:
-            if f" {name} " in padded and f" {name} " not in known:
+    padded = f" {fold(text)} "
+    for word in padded.split():
+        for name in names.get(word, ()):
+            if f" {name} " in padded and name not in known:
                 return True
     return False
 
@@ -267,22 +304,21 @@ def stated_strings(call: Call, value: Any) -> list[str]:
 def _strings(value: Any) -> list[str]:
     """All strings and numbers of a JSON value as text, in order, keys excluded."""
     found: list[str] = []
-    _collect(value, found)
+    _collect((value,), found)
     return found
 
 
-def _collect(value: Any, found: list[str]) -> None:
-    kind = type(value)
-    if kind is str:
-        found.append(value)
-    elif kind is dict:
-        for item in value.values():
-            _collect(item, found)
-    elif kind is list or kind is tuple:
-        for item in value:
-            _collect(item, found)
-    elif kind is int or kind is float:
-        found.append(str(value))
+def _collect(values: Iterable[Any], found: list[str]) -> None:
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            found.append(value)
+        elif kind is dict:
+            _collect(value.values(), found)
+        elif kind is list or kind is tuple:
+            _collect(value, found)
+        elif kind is int or kind is float:
+            found.append(str(value))
 
 
 CONSISTENCY: Mapping[str, Part] = {
@@ -303,10 +339,17 @@ RUBRICS: dict[str, Rubric] = {
 }
 
 
-def get_rubric(rubric: str | Rubric) -> Rubric:
-    """The rubric called ``rubric``, or the object itself. Raises ``ValueError`` for an unknown name."""
-    if not isinstance(rubric, str):
+def get_rubric(rubric: str | Rubric | Part) -> Rubric:
+    """The rubric called ``rubric``, the object itself, or one whose only part is a function of the trace.
+
+    Raises ``ValueError`` for an unknown name, ``TypeError`` for anything else.
+    """
+    if isinstance(rubric, Rubric):
         return rubric
+    if not isinstance(rubric, str):
+        if not callable(rubric):
+            raise TypeError(f"A rubric is a Rubric, a name or a function of a trace, found {type(rubric).__name__}.")
+        return Rubric(getattr(rubric, "__name__", type(rubric).__name__), rubric, {})
     if rubric not in RUBRICS:
         raise ValueError(f"Unknown rubric {rubric!r}; expected one of {', '.join(map(repr, RUBRICS))}.")
     return RUBRICS[rubric]

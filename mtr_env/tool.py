@@ -87,7 +87,10 @@ class Toolset(Struct, frozen=True, weakref=True):
 
     def get(self, name: str) -> ToolSpec | None:
         """The tool called ``name``, or ``None``."""
-        return next((tool for tool in self.tools if tool.name == name), None)
+        for tool in self.tools:
+            if tool.name == name:
+                return tool
+        return None
 
     def openai(self) -> list[dict[str, Any]]:
         """All tools in OpenAI form (``{"type": "function", "function": {...}}``); the caller owns the list."""

@@ -6,7 +6,7 @@ Everything here is frozen. An episode's state *is* its trace: a trace cut after 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import msgspec
 from msgspec import Struct
@@ -19,6 +19,7 @@ Blame = Literal["policy", "simulator", "infrastructure"]
 Origin = Literal["cache", "grounded", "llm", "noise"]
 StopReason = Literal["answer", "max_steps", "infrastructure"]
 
+ORIGINS: tuple[Origin, ...] = get_args(Origin)
 BLAME: dict[FaultKind, Blame] = {
     "malformed_action": "policy",
     "unknown_tool": "policy",
@@ -54,6 +55,13 @@ class Response(Struct, frozen=True):
     origin: Origin = "grounded"
     usage: Usage | None = None
     note: str = ""
+
+    def __post_init__(self) -> None:
+        # Whoever simulates tools learns of a slip here, and not when a saved trace cannot be read.
+        if type(self.sources) is not tuple or not all(type(source) is str for source in self.sources):
+            raise TypeError(f"Response.sources is a tuple of references such as ('p3s1',), found {self.sources!r}.")
+        if self.origin not in ORIGINS:
+            raise TypeError(f"Response.origin is one of {', '.join(ORIGINS)}, found {self.origin!r}.")
 
 
 class Fault(Struct, frozen=True):

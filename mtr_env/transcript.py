@@ -25,7 +25,7 @@ def messages(trace: Trace, prompt: Prompt) -> list[Message]:
 
 def transcript(trace: Trace) -> str:
     """The episode for the eye: question, tool signatures, then each step's action, faults and observation."""
-    lines = [f"Question {trace.question.id}: {printable(trace.question.text)}", "Tools:"]
+    lines = [f"Question {one_line(trace.question.id)}: {printable(trace.question.text)}", "Tools:"]
     lines += [f"  {printable(tool.signature())}" for tool in trace.toolset.tools]
     for number, step in enumerate(trace.steps, 1):
         lines.append(f"[{number}/{trace.setup.max_steps}] {printable(step.action)}")
@@ -40,3 +40,8 @@ def transcript(trace: Trace) -> str:
 def printable(text: str) -> str:
     """Text from a model or a data set without control characters that a terminal would obey; line breaks stay."""
     return "".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text)
+
+
+def one_line(text: str) -> str:
+    """As :func:`printable`, on one line: for table cells, ids and messages."""
+    return printable(" ".join(text.splitlines()))

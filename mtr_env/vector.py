@@ -21,7 +21,7 @@ from mtr_env.env import (
     reset_info,
 )
 from mtr_env.episode import Game, Stage, Turn, log_outage, respond
-from mtr_env.errors import ToolsetError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
 from mtr_env.trace import Response, Trace
 
@@ -140,8 +140,9 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         for i in range(self.num_envs):
             if i in playing:
                 observations[i], rewards[i], terminated[i], truncated[i], info = outcome(self.game, self._traces[i])
-                if info.get("reward_parts", True) is None:
-                    del info["reward_parts"]  # Gymnasium merges dicts of equal shape; the mask says that it is absent
+                if info.get("unscored"):
+                    # Gymnasium merges dicts of equal shape; the masks say that these are absent.
+                    del info["reward_parts"], info["metrics"]
                 if (terminated[i] or truncated[i]) and self.autoreset_mode == AutoresetMode.SAME_STEP:
                     infos = self._add_info(infos, {"final_obs": observations[i], "final_info": info}, i)
                     observations[i], info = self._start(i, *self._begin(i))
@@ -179,7 +180,7 @@ def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[
     try:
         responses = actor.respond_many(requests)
         if len(responses) != len(requests):
-            raise ValueError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
+            raise InfrastructureError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
     except ToolsetError:
         raise  # as in episode.respond
     except Exception as error:

@@ -117,7 +117,7 @@ def test_a_folder_with_no_or_several_matches_is_listed(write: Write, tmp_path: P
         ("bamboogle", hotpot_row(0), "That looks like hotpotqa."),
         ("musique", hotpot_row(0), "That looks like hotpotqa."),
         ("musique", {"id": "1", "question": "Who?", "answer": "Ann"}, "That looks like bamboogle."),
-        ("hotpotqa", {"title": "House", "text": "Red."}, "it belongs to `corpus=`."),
+        ("hotpotqa", {"title": "House", "text": "Red."}, "give it as the corpus."),
     ],
 )
 def test_a_file_of_another_data_set_is_recognised(write: Write, world: str, row: Row, guess: str) -> None:

@@ -329,7 +329,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def test_a_corpus_is_searched_and_a_sentence_of_the_question_keeps_its_reference(corpus: Corpus) -> None:
     actor = GroundedToolActor(corpus)
-    assert actor.name == "grounded(corpus=corpus.jsonl, 7 documents)"
+    assert actor.name == f"grounded(corpus=corpus.jsonl, 7 documents, {corpus.fingerprint})"
     page = ask(OPEN_PAGE, "Kolya", actor=actor)
     assert page.value["text"] == "Kolya is a film by Jan Svěrák. It is short. Unheard of sentence."
     assert page.sources == ("p0", "p0s0", "c0s1", "c0s2")

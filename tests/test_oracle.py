@@ -87,7 +87,8 @@ def test_the_answer_is_the_gold_answer_however_it_is_written() -> None:
     env = gym.make("MTR-2WikiMultiHopQA-v0").unwrapped
     for trace in traces_of(env, Oracle()):
         assert metrics(trace).em == 1.0
-        assert fold(trace.answer or "") == fold(trace.question.answer).removeprefix("the ")
+        without_article = [fold(text).removeprefix("the ") for text in (trace.answer or "", trace.question.answer)]
+        assert without_article[0] == without_article[1]
 
 
 def test_an_actor_that_fails_while_the_plan_is_made_is_a_reason_not_a_crash() -> None:
@@ -104,5 +105,5 @@ def test_an_actor_that_fails_while_the_plan_is_made_is_a_reason_not_a_crash() ->
     env = MTREnv(game)
     oracle = Oracle(actor=game.tool_actor)
     env.reset(seed=0)
-    assert oracle.plan(env.snapshot()).reason == "the ToolActor failed: ConnectionError: no route"
+    assert oracle.plan(env.snapshot()).reason == "the ToolActor failed: ConnectionError"
     assert score(play(env, oracle)).unscored is not None

@@ -269,11 +269,9 @@ def test_an_echo_launders_nothing() -> None:
     assert invents(search("Miloš Forman 1966"), step((nested_call, nested_echo)))
 
 
-def test_values_without_a_source_and_values_that_were_not_seen_make_nothing_known() -> None:
+def test_values_without_a_source_make_nothing_known() -> None:
     unsourced = Response(OPENED.value)
     assert invents(search("Žatec"), step((open_page("Kolya"), unsourced)))
-    unseen = step((open_page("Kolya"), OPENED), faults=(Fault("invalid_response", "m", 0),))
-    assert invents(search("Žatec"), unseen)
     assert not invents(search("Žatec"), step((open_page("Kolya"), OPENED)))
 
 
@@ -315,8 +313,14 @@ def test_support_is_the_share_of_the_evidence_among_the_sources() -> None:
     other_way = step((search("Kolya"), Response("x", ("t0", "t9"))))
     assert support(trace(other_way)) == 0.5
     assert support(trace(step((search("Kolya"), Response("x", ("p0", "p1", "p0s1")))))) == 0.0
-    unseen = step((search("Kolya"), FOUND), faults=(Fault("invalid_response", "m", 0),))
-    assert support(trace(unseen)) == 0.0
+
+
+def test_what_the_simulator_spoilt_is_not_charged_to_the_policy() -> None:
+    spoilt = Fault("invalid_response", "m", 0)
+    seen, missed = step((search("Kolya"), FOUND)), step((search("Kolya"), FOUND), faults=(spoilt,))
+    assert support(trace(missed)) == support(trace(seen)) > 0
+    assert not invents(search("Žatec"), step((open_page("Kolya"), OPENED), faults=(spoilt,)))
+    assert not invents(search("Žatec"), step((open_page("Kolya"), Response(OPENED.value, (), "noise"))))
 
 
 def test_without_annotation_the_answer_must_occur_in_a_sourced_value() -> None:

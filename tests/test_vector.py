@@ -167,7 +167,7 @@ def test_an_actor_that_fails_for_one_episode_ends_that_one_only(actor: Any) -> N
     assert terminated.tolist() == [False, False, False, True]
     assert truncated.tolist() == [False, True, False, False]
     assert rewards.tolist() == [0.0, 0.0, 0.0, pytest.approx(0.6)]
-    assert infos["unscored"][1] == "search: ConnectionError: no route"
+    assert infos["unscored"][1] == "search: ConnectionError"
     assert infos["unscored"][3] is None
     assert infos["stop_reason"].tolist() == [None, "infrastructure", None, "answer"]
     assert infos["_reward_parts"].tolist() == [False, False, False, True]
@@ -205,7 +205,7 @@ class BadBatch(FailsForOneQuestion):
 @pytest.mark.parametrize(
     ("returned", "reason"),
     [
-        (OSError("down"), "search: OSError: down"),
+        (OSError("down"), "search: OSError"),
         ([], "respond_many returned 0 responses to 3 requests"),
         ([1] * 4, "respond_many returned 4 responses to 3 requests"),
         (None, "TypeError"),

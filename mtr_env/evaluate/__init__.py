@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from mtr_env.evaluate.players import load_policy
 from mtr_env.evaluate.runs import RunInfo, read_traces, run, score_file, write_json
-from mtr_env.evaluate.summary import Group, Interval, Summary, mean, mean_interval, summarize, wilson
+from mtr_env.evaluate.summary import Group, Interval, Summary, interval, mean, mean_interval, summarize, wilson
 
 __all__ = [
     "Group",
     "Interval",
     "RunInfo",
     "Summary",
+    "interval",
     "load_policy",
     "mean",
     "mean_interval",

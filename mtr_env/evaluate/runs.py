@@ -67,22 +67,29 @@ def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iter
                     say(f"{os.fspath(path)}, line {number}: left out, its end is missing (the run was interrupted).")
                     return
                 raise DatasetError(
-                    f"{os.fspath(path)}, line {number}: expected an episode as `mtr-env run` writes it; {error}."
+                    f"{os.fspath(path)}, line {number}: expected an episode as `mtr-env run` writes it; {error}. {_MEND}"
                 ) from error
             if trace.stop_reason is None:
-                raise DatasetError(f"{os.fspath(path)}, line {number}: the episode is not finished.")
+                raise DatasetError(f"{os.fspath(path)}, line {number}: the episode is not finished. {_MEND}")
             yield trace
+
+
+_MEND = "Delete that line (the run's command, given again, plays its episode again), or restore the file."
 
 
 def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
     """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
-    ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, and ``OSError``."""
+    ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
+    when no episode is finished, and ``OSError``."""
     file = Path(path)
     file = file / "traces.jsonl" if file.is_dir() else file
     if not file.exists():
         raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
     info = _read_info(file.with_name("run.json"))
-    return summarize(read_traces(file, say), rubric, info.policy if info else None)
+    summary = summarize(read_traces(file, say), rubric, info.policy if info else None)
+    if not summary.episodes:
+        raise DatasetError(f"{file} holds no finished episode.")
+    return summary
 
 
 def _read_info(path: Path) -> RunInfo | None:
@@ -154,7 +161,8 @@ def run(
     the policy's actions depend on the episode only (those of this package's do).
 
     Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
-    for ``episodes`` below 1, ``OSError`` when it cannot be written, and what the policy raises.
+    for ``episodes`` below 1, ``OSError`` when it cannot be written, and what the policy raises, with a note of the
+    episode and of what is kept.
     """
     player = load_policy(policy, game) if isinstance(policy, str) else policy
     name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", type(policy).__qualname__)
@@ -164,6 +172,8 @@ def run(
     if episodes < 1:
         raise ValueError(f"episodes must be at least 1, found {episodes}.")
     folder = Path(out)
+    if folder.exists() and not folder.is_dir():
+        raise DatasetError(f"--out is a folder, for the run's files; {str(folder)!r} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "traces.jsonl"
     info = RunInfo(name, seed, episodes, tuple(command), game.setup)
@@ -176,7 +186,14 @@ def run(
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
         env = MTREnv(game)
         for count, i in enumerate(todo, episodes - len(todo) + 1):
-            trace = play(env, player, question_id=ids[i % len(ids)], seed=seed + i)
+            try:
+                trace = play(env, player, question_id=ids[i % len(ids)], seed=seed + i)
+            except Exception as error:
+                error.add_note(
+                    f"mtr-env: this was episode {i + 1} of {episodes} (question {ids[i % len(ids)]!r}, seed {seed + i}). "
+                    f"{count - 1} finished episodes are kept in {path}; the same command, given again, goes on from there."
+                )
+                raise
             file.write(encode(trace) + b"\n")
             file.flush()
             if on_episode is not None:

@@ -56,6 +56,18 @@ def mean_interval(values: Sequence[float]) -> Interval | None:
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def interval(values: Sequence[float]) -> Interval | None:
+    """A 95% interval of the mean of numbers in [0, 1]: :func:`wilson` where each is 0 or 1, else
+    :func:`mean_interval`; ``None`` of nothing. So a number has one interval, whatever it is called.
+
+    >>> interval([1, 1, 0]) == wilson(2, 3), interval([0.5]) == mean_interval([0.5])
+    (True, True)
+    """
+    if all(value in (0, 1) for value in values):
+        return wilson(sum(values), len(values))
+    return mean_interval(values)
+
+
 class Group(Struct, frozen=True):
     """Some of the episodes; the means are over the scored ones and ``None`` when there is none."""
 
@@ -67,8 +79,7 @@ class Group(Struct, frozen=True):
 
 class Summary(Struct, frozen=True):
     """What came of some episodes. All means are in [0, 1], over scored episodes, and ``None`` when none is scored; a
-    part's mean is over those to which it applies. Intervals are 95%: :func:`wilson` for ``em`` and ``cover_em``,
-    :func:`mean_interval` for the others. What differs between the traces (after joining files) is ``None``.
+    part's mean is over those to which it applies. Intervals are 95% (:func:`interval`). What differs between the traces (after joining files) is ``None``.
     """
 
     episodes: int
@@ -147,9 +158,6 @@ def summarize(traces: Iterable[Trace], rubric: str | Rubric | None = None, polic
             if value is not None:
                 parts[name].append(value)
     calls = sum(row.calls for row in scored)
-    intervals = {name: mean_interval(values) for name, values in columns.items()}
-    for name in ("em", "cover_em"):
-        intervals[name] = wilson(sum(columns[name]), len(scored))
     return Summary(
         episodes=len(rows),
         scored=len(scored),
@@ -157,8 +165,8 @@ def summarize(traces: Iterable[Trace], rubric: str | Rubric | None = None, polic
         metrics={name: mean(columns[name]) for name in Metrics._fields},
         reward=mean(columns["reward"]),
         parts={name: mean(values) for name, values in parts.items()},
-        intervals=intervals,
-        part_intervals={name: mean_interval(values) for name, values in parts.items()},
+        intervals={name: interval(values) for name, values in columns.items()},
+        part_intervals={name: interval(values) for name, values in parts.items()},
         calls_per_episode=calls / len(scored) if scored else None,
         tool_productivity=sum(columns["em"]) / calls if calls else None,
         faults=dict(faults.most_common()),

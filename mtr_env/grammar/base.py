@@ -131,7 +131,7 @@ def malformed(message: str) -> Fault:
 def decode_json(text: str, decode: Callable[[str], Decoded]) -> Decoded:
     """Decoded JSON; raises what :data:`BAD_JSON` lists."""
     value = decode(text)
-    if text.count("{") + text.count("[") > MAX_JSON_DEPTH:
+    if len(text) > 2 * MAX_JSON_DEPTH and text.count("{") + text.count("[") > MAX_JSON_DEPTH:
         level: list[Any] = [value.arguments if isinstance(value, Call) else value]
         for _ in range(MAX_JSON_DEPTH):
             level = [item for part in level for item in (part.values() if isinstance(part, dict) else part)]

@@ -86,7 +86,7 @@ class HermesGrammar:
         if start >= 0:
             start += 8
         elif text.lstrip().startswith("<think>"):
-            return malformed("The <think> tag is not closed.")
+            return malformed("The think tag is not closed.")
         else:
             start = 0
         call_at = text.find("<tool_call>", start)
@@ -95,7 +95,7 @@ class HermesGrammar:
             return self._parse_answer(text, answer_at + 8)
         if call_at >= 0:
             return self._parse_calls(text, call_at)
-        return malformed("The action holds neither a <tool_call> nor an <answer>.")
+        return malformed("The action holds neither a tool_call block nor an answer block.")
 
     def thought(self, text: str) -> str:
         """See :class:`Grammar`."""
@@ -110,7 +110,7 @@ class HermesGrammar:
     def _parse_answer(text: str, start: int) -> Action | Fault:
         end = text.find("</answer>", start)
         if end < 0:
-            return malformed("The <answer> tag is not closed.")
+            return malformed("The answer tag is not closed.")
         if text[end + 9 :].strip():
             return malformed("An action holds calls or one answer, and nothing after the closing tag.")
         return Action((), unescape(text[start:end].strip()))
@@ -121,7 +121,7 @@ class HermesGrammar:
         while True:
             end = text.find("</tool_call>", at)
             if end < 0:
-                return malformed("The <tool_call> tag is not closed.")
+                return malformed("The tool_call tag is not closed.")
             if len(calls) == MAX_CALLS_PER_STEP:
                 return TOO_MANY
             try:

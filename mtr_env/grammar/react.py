@@ -103,6 +103,8 @@ class ReactGrammar:
             next_at = text.find("\nAction:", at + 8)
             block = text[at + 8 : next_at] if next_at >= 0 else text[at + 8 :]
             name, found, arguments = block.partition("\nAction Input:")
+            if "\nObservation:" in arguments:
+                return malformed("The action goes on after its Action Input; stop there and wait for the Observation.")
             if not found:
                 return malformed("An 'Action:' line is not followed by an 'Action Input:' line.")
             if len(calls) == MAX_CALLS_PER_STEP:

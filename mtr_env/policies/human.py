@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,8 @@ class Human:
 
     A mistake that can be seen before the call is made (an unknown tool, an argument that breaks the schema) is
     explained and costs no step. Raises :class:`Quit` when the person leaves. ``input`` and ``print`` are those of
-    Python unless told; control characters are never printed as such.
+    Python unless told; control characters are never printed as such. ``max_steps`` is the environment's, to count down;
+    with ``show_prompt`` the prompt and the observations are shown as a model reads them.
     """
 
     def __init__(
@@ -44,21 +46,32 @@ class Human:
         grammar: str | Grammar = "hermes",
         input: Callable[[str], str] = builtins.input,
         print: Callable[[str], Any] = builtins.print,
+        *,
+        max_steps: int | None = None,
+        show_prompt: bool = False,
     ) -> None:
         self.grammar = get_grammar(grammar)
         self._input = input
         self._print = print
+        self._max_steps = max_steps
+        self._show_prompt = show_prompt
 
     def __call__(self, messages: Messages, tools: Tools) -> str:
         """See :class:`~mtr_env.policies.base.Policy`."""
         toolset = Toolset(reading.specs_of(tools))
-        if reading.turn(messages) == 0:
-            self._show_start(reading.question_of(messages), toolset)
-        else:
+        step = reading.turn(messages) + 1
+        if step > 1:
             self._show_observation(messages[-1]["content"])
+        elif self._show_prompt:
+            for message in messages:
+                self._say(f"--- {message['role']}\n{message['content']}")
+            self._say(f"---\n{HELP}")
+        else:
+            self._show_start(reading.question_of(messages), toolset)
+        prompt = f"[{step}] > " if self._max_steps is None else f"[{step}/{self._max_steps}] > "
         contract = Contract(toolset)
         while True:
-            action = self._read(contract)
+            action = self._read(prompt, contract)
             if action is not None:
                 return action
 
@@ -72,6 +85,9 @@ class Human:
         self._say(f"\n{HELP}")
 
     def _show_observation(self, text: str) -> None:
+        if self._show_prompt:
+            self._say(f"--- user\n{text}\n---")
+            return
         try:
             results = self.grammar.parse_observation(text)
         except (ValueError, RecursionError):
@@ -80,10 +96,10 @@ class Human:
         for result in results:
             self._say(pretty(result))
 
-    def _read(self, contract: Contract) -> str | None:
+    def _read(self, prompt: str, contract: Contract) -> str | None:
         """The action that the next line says, or ``None`` when there is none in it."""
         try:
-            line = self._input("> ").strip()
+            line = self._input(prompt).strip()
         except EOFError:
             raise Quit("The input has ended.") from None
         if line.startswith("<"):
@@ -132,7 +148,8 @@ def arguments_of(text: str, spec: ToolSpec) -> dict[str, Any]:
         try:
             arguments: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-            raise ValueError(f"This is not a JSON object: {str(error)[:200]}.") from None
+            example = json.dumps({name: "..." for name in properties})
+            raise ValueError(f"This is not a JSON object such as {example}: {str(error)[:200]}.") from None
         return arguments
     names = "|".join(sorted(map(re.escape, properties), key=len, reverse=True))
     pairs = list(re.finditer(rf"(?:^|\s)({names})=", text)) if names else []
@@ -160,6 +177,10 @@ def _value(text: str, schema: Any) -> Any:
 def pretty(result: Result) -> str:
     """A result for the eye: one line a field, lists item by item; nothing else is rewritten."""
     content = result.content
+    if isinstance(content, dict) and isinstance(error := content.get("error"), dict) and "message" in error:
+        name = f"{result.name}: " if result.name else ""
+        hint = " Type help for the commands." if error.get("code") == "malformed_action" else ""
+        return f"{name}{_flat(error['message'])} ({error.get('code', 'error')}; it cost a step){hint}"
     if not isinstance(content, dict):
         return f"{result.name}: {_flat(content)}"
     lines = [f"{result.name}:"] if result.name else []

@@ -21,6 +21,7 @@ from mtr_env.question import Question, View
 from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key, normalize_answer
 from mtr_env.tool import Toolset, ToolSpec
+from mtr_env.toolactors import compute
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.trace import Call, Response, Setup, Step, Trace, canonical
 
@@ -256,9 +257,7 @@ class Planner:
                 numbers.setdefault(value, Span(seen.call, seen.string, match.start(), match.start() + len(value)))
         for a, b in permutations(numbers, 2):
             for operator in ("-", "+"):
-                left, right = float(a.replace(",", "")), float(b.replace(",", ""))
-                result = left - right if operator == "-" else left + right
-                if f"{result:g}" not in golds:
+                if str(compute.calculate(f"{a} {operator} {b}")) not in golds:
                     continue
                 arguments: dict[str, Argument] = {
                     _parameters(calculate)[0]: Joined((numbers[a], numbers[b]), f" {operator} ")
@@ -280,7 +279,7 @@ class Planner:
             result = respond(self._actor, request)
             if isinstance(result, Exception):
                 self._calls.append(PlannedCall(spec.name, arguments, ()))  # so that the episode meets the outage too
-                raise _Outage(f"{type(result).__name__}: {result}")
+                raise _Outage(type(result).__name__)
             response = self._tried[key] = result
         return response
 
@@ -316,6 +315,10 @@ class Planner:
         """Where a text has been seen that equals the normalised gold answer; short texts first, the question last."""
         order = sorted(self._seen, key=lambda seen: (seen.call == QUESTION, len(seen.text) > 200, -seen.call))
         for seen in order:
+            for literal in self._question.golds:
+                start = seen.text.find(literal)
+                if start >= 0 and locate_answer(literal, gold) and contains_words(fold(seen.text), fold(literal)):
+                    return Span(seen.call, seen.string, start, start + len(literal))
             found = locate_answer(seen.text, gold)
             if found is not None:
                 return Span(seen.call, seen.string, *found)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from heapq import nsmallest
 from math import log
 
 from mtr_env.text import fold
@@ -14,6 +13,7 @@ _STOP_WORDS = frozenset(
     why how did does do has have had that this these those it its he she his her their they""".split()
 )
 K1, B = 1.2, 0.75
+_UNIT = 2.0**-30
 
 
 class BM25:
@@ -39,7 +39,7 @@ class BM25:
     def search(self, query: str, k: int) -> list[int]:
         """The indices of at most ``k`` texts that share a word with the query, best first, ties in text order."""
         words = fold(query).split()
-        scores: dict[int, float] = {}
+        scores = [0.0] * len(self._norm)
         for word in [w for w in words if w not in _STOP_WORDS] or words:
             weights = self._weights.get(word)
             if weights is None:
@@ -47,13 +47,13 @@ class BM25:
                     continue
                 weights = self._weights[word] = self._weigh(word)
             for document, weight in weights:
-                scores[document] = scores.get(document, 0.0) + weight
-        if len(scores) <= 1:
-            return list(scores)
-        # Sums are rounded so that the order in which words are added never decides between two texts.
-        return nsmallest(k, scores, key=lambda d: (-round(scores[d], 9), d))
+                scores[document] += weight
+        best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]  # a stable sort: ties in text order
+        return [document for document in best if scores[document]]
 
     def _weigh(self, word: str) -> list[tuple[int, float]]:
         posting = self._counts[word]
         idf = log(1 + (len(self._norm) - len(posting) + 0.5) / (len(posting) + 0.5))
-        return [(d, idf * tf * (K1 + 1) / (tf + self._norm[d])) for d, tf in posting.items()]
+        factor, norm = idf * (K1 + 1) / _UNIT, self._norm
+        # Multiples of a power of two add up exactly: the order in which words are added never decides between texts.
+        return [(d, round(factor * tf / (tf + norm[d])) * _UNIT) for d, tf in posting.items()]

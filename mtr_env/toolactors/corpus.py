@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from mtr_env.errors import DatasetError
 from mtr_env.question import View
 from mtr_env.sentences import split_sentences
 from mtr_env.text import fold, name_key
-from mtr_env.toolactors.pages import Lookup, Page, Sentence
+from mtr_env.toolactors.pages import Hit, Lookup, Page, Sentence
 
 
 class Document(Struct, frozen=True, forbid_unknown_fields=False):
@@ -36,6 +38,10 @@ class Corpus:
             raise DatasetError(f"{name}: expected at least one document, found none.")
         self.name = name
         self.documents = documents
+        digest = blake2b(digest_size=8)
+        for document in documents:
+            digest.update(msgspec.json.encode(document))
+        self.fingerprint = digest.hexdigest()
         self._titles: dict[str, list[int]] = {}
         for i, document in enumerate(documents):
             for key in {fold(document.title), name_key(document.title)}:
@@ -44,6 +50,9 @@ class Corpus:
 
     def __deepcopy__(self, memo: object) -> Corpus:
         return self
+
+    def __reduce__(self) -> tuple[type[Corpus], tuple[Sequence[Document], str]]:
+        return Corpus, (self.documents, self.name)
 
     def __len__(self) -> int:
         return len(self.documents)
@@ -88,9 +97,12 @@ class Corpus:
         known = [vocabulary[word] for word in words if word in vocabulary]
         if not known:
             return []
-        # Tokens are given as ids of our own vocabulary, so that words are folded as everywhere else here.
-        found, scores = index.retrieve([known], k=min(k, len(self)), show_progress=False)
-        return [int(i) for i, score in zip(found[0], scores[0], strict=True) if score > 0]
+        # Tokens are given as ids of our own vocabulary, so that words are folded as everywhere else here. The best are
+        # picked here too: bm25s leaves the order of equal scores to the numerical library that it finds.
+        scores = index.get_scores(known).round(6)
+        found = np.flatnonzero(scores >= np.partition(scores, -k)[-k]) if k < len(self) else np.arange(len(self))
+        best = sorted(found.tolist(), key=lambda i: (-scores[i], i))[:k]
+        return [i for i in best if scores[i] > 0]
 
     def _bm25(self) -> tuple[Any, dict[str, int]]:
         if self._index is None:
@@ -126,9 +138,9 @@ class CorpusPages:
             for j, sentence in enumerate(paragraph.sentences):
                 self._own.setdefault((title, fold(sentence)), f"p{i}s{j}")
 
-    def search(self, query: str, k: int) -> list[Page]:
+    def search(self, query: str, k: int) -> list[Hit]:
         """See :meth:`~mtr_env.toolactors.pages.Pages.search`."""
-        return [self._page([i]) for i in self._corpus.search(query, k)]
+        return [Hit.of(self._page([i])) for i in self._corpus.search(query, k)]
 
     def find(self, title: str) -> Lookup:
         """All documents with this title, as one page."""

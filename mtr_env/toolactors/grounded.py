@@ -35,29 +35,35 @@ class GroundedToolActor:
     """
 
     def __init__(self, corpus: Corpus | None = None, questions: int = 512) -> None:
-        self.name = "grounded" if corpus is None else f"grounded(corpus={corpus.name}, {len(corpus)} documents)"
+        self.name = "grounded"
+        if corpus is not None:
+            self.name += f"(corpus={corpus.name}, {len(corpus)} documents, {corpus.fingerprint})"
         self._corpus = corpus
         self._knowledge: IdentityCache[View, _Knowledge] = IdentityCache(questions)
 
     def __deepcopy__(self, memo: object) -> GroundedToolActor:
         return self
 
+    def __reduce__(self) -> tuple[type[GroundedToolActor], tuple[Corpus | None]]:
+        return GroundedToolActor, (self._corpus,)  # what was remembered is remembered again
+
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         knowledge = self._knowledge.get(view, self._know)
-        operation, _, detail = spec.binding.partition(":")
-        if operation == "compute":
-            return _compute(detail, call, spec, view, history)
-        memo, place = knowledge.memo, (spec.binding, key.call)
+        binding, arguments = spec.binding, _arguments(call, spec)
+        memo, place = knowledge.memo, (binding, spec.name, *arguments)
         response = memo.get(place)
         if response is None:
+            operation, _, detail = binding.partition(":")
+            if operation == "compute":
+                return _compute(detail, arguments, view, history)
             handler = _HANDLERS.get(operation)
             if handler is None:
                 raise ToolsetError(
                     f"GroundedToolActor cannot answer {spec.name!r} (binding {spec.binding!r}); it knows tools made by "
                     "TemplateToolMaker. Give a tool_actor= that simulates your tools."
                 )
-            response = handler(knowledge, _arguments(call, spec), spec, detail)
+            response = handler(knowledge, arguments, spec, detail)
             if memo.comes_again(place):
                 memo.put(place, response)
         return response
@@ -72,7 +78,7 @@ class _Knowledge:
     def __init__(self, view: View, pages: Pages | CorpusPages) -> None:
         self.view = view
         self.pages = pages
-        self.memo: Memo[tuple[str, str], Response] = Memo(_MEMO_SIZE)
+        self.memo: Memo[tuple[str, ...], Response] = Memo(_MEMO_SIZE)
         self._facts: dict[tuple[str, str, bool], list[int]] | None = None
 
     def facts(self, relation: str, name: str, *, inverse: bool) -> list[int]:
@@ -87,15 +93,16 @@ class _Knowledge:
 
 def _arguments(call: Call, spec: ToolSpec) -> list[str]:
     """The string arguments in the order of the tool's schema; an optional one that is missing is empty."""
-    return [str(call.arguments.get(name, "")) for name in spec.parameters.get("properties", {})]
+    given = call.arguments
+    return [str(given.get(name, "")) for name in spec.parameters.get("properties", ())]
 
 
 def _search(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, detail: str) -> Response:
-    pages = knowledge.pages.search(arguments[0], SEARCH_RESULTS)
-    if not pages:
+    hits = knowledge.pages.search(arguments[0], SEARCH_RESULTS)
+    if not hits:
         return Response({"status": "not_found", "results": [], "message": "No page matches this query."})
-    results = [{"title": page.title, "snippet": page.lead.text} for page in pages]
-    return Response({"status": "ok", "results": results}, _unique(ref for p in pages for ref in (p.ref, p.lead.ref)))
+    results = [hit.value for hit in hits]
+    return Response({"status": "ok", "results": results}, _unique([ref for hit in hits for ref in hit.refs]))
 
 
 def _open_page(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, detail: str) -> Response:
@@ -196,8 +203,7 @@ _HANDLERS: dict[str, Callable[[_Knowledge, Sequence[str], ToolSpec, str], Respon
 # ------------------------------------------------------------------------------------------------------------ compute
 
 
-def _compute(what: str, call: Call, spec: ToolSpec, view: View, history: History) -> Response:
-    arguments = _arguments(call, spec)
+def _compute(what: str, arguments: Sequence[str], view: View, history: History) -> Response:
     try:
         if what == "calculate":
             value: dict[str, Any] = {"status": "ok", "result": compute.calculate(arguments[0])}

@@ -43,6 +43,8 @@ class Noise(Struct, frozen=True):
         """
         if isinstance(noise, Noise):
             return noise
+        if isinstance(noise, str):
+            raise ValueError(f"noise is a number or a mapping of kinds such as {{'partial': 0.1}}, found {noise!r}.")
         if isinstance(noise, Mapping):
             unknown = sorted(set(noise) - set(KINDS))
             if unknown:

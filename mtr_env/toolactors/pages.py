@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtr_env.question import View
 from mtr_env.text import contains_words, fold, name_key
@@ -35,6 +35,18 @@ class Page(NamedTuple):
         return " ".join([sentence.text for sentence in self.sentences])
 
 
+class Hit(NamedTuple):
+    """A page as search shows it, and the references of what is shown. The value is shared by all responses."""
+
+    value: dict[str, Any]
+    refs: tuple[str, str]
+
+    @classmethod
+    def of(cls, page: Page) -> Hit:
+        """The page's title and first sentence."""
+        return cls({"title": page.title, "snippet": page.lead.text}, (page.ref, page.lead.ref))
+
+
 class Lookup(NamedTuple):
     """What a name resolved to: the pages it names, or else the titles that contain it."""
 
@@ -48,6 +60,7 @@ class Pages:
     def __init__(self, pages: Iterable[Page]) -> None:
         self.pages = tuple(pages)
         self._search: BM25 | None = None
+        self._hits = [Hit.of(page) for page in self.pages]
         self._by_title: dict[str, tuple[Page, ...]] = {}
         self._by_key: dict[str, tuple[Page, ...]] = {}
         for page in self.pages:
@@ -63,11 +76,11 @@ class Pages:
             sentences += [Sentence(text, f"p{i}s{j}") for j, text in enumerate(paragraph.sentences)]
         return cls(Page(title, ref, tuple(sentences)) for title, (ref, sentences) in titles.items())
 
-    def search(self, query: str, k: int) -> list[Page]:
+    def search(self, query: str, k: int) -> list[Hit]:
         """At most ``k`` pages that share a word with the query, best first."""
         if self._search is None:
             self._search = BM25([f"{page.title} {page.text}" for page in self.pages])
-        return [self.pages[i] for i in self._search.search(query, k)]
+        return [self._hits[i] for i in self._search.search(query, k)]
 
     def find(self, title: str) -> Lookup:
         """The page with this title; without its trailing parenthesis, if need be; else the titles that contain it."""

@@ -28,7 +28,7 @@ class TemplateToolMaker:
             raise ValueError(f"extra_tools and max_relations are at least 0, found {extra_tools} and {max_relations}.")
         self.extra_tools = extra_tools
         self.max_relations = max_relations
-        self.name = f"template(extra_tools={extra_tools})"
+        self.name = f"template(extra_tools={extra_tools}, max_relations={max_relations})"
 
     def __deepcopy__(self, memo: object) -> TemplateToolMaker:
         return self

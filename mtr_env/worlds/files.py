@@ -23,6 +23,8 @@ from mtr_env.question import Question
 
 SHOWN = 5  # bad rows named in an error
 _SUFFIXES = (".json", ".jsonl", ".csv")
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
+_PEEK = 1 << 20
 _SPLIT_WORDS = {"validation": {"dev", "validation", "valid", "val"}, "train": {"train"}, "test": {"test"}}
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
@@ -51,8 +53,11 @@ def choose_file(source: str | os.PathLike[str], split: str) -> Path:
     """The file to read: ``source`` itself, or the one file in the folder ``source`` whose name matches ``split``.
 
     ``split`` is ``"validation"``, ``"train"``, ``"test"``, or ``"local"`` for the only file there is. Raises
-    :class:`DatasetError` when there is no such file or folder, or no or several files match.
+    :class:`DatasetError` when there is no such file or folder, or no or several files match. In a folder, files without
+    a field or column ``question`` at their beginning do not count.
     """
+    if not os.fspath(source):
+        raise DatasetError("source is empty; expected a file or folder (without source, split says which questions).")
     path = Path(source)
     if path.is_dir():
         return _file_of_folder(path, split)
@@ -68,15 +73,38 @@ def _file_of_folder(folder: Path, split: str) -> Path:
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())
     usable = [name for name in names if name.lower().endswith(_SUFFIXES) and not _words(name) & {"corpus"}]
     wanted = _SPLIT_WORDS.get(split)
-    matching = usable if wanted is None else [name for name in usable if _words(name) & wanted]
+    named = usable if wanted is None else [name for name in usable if _words(name) & wanted]
+    matching = [name for name in named if _holds_questions(folder / name)]
     if len(matching) == 1:
         return folder / matching[0]
+    if named and not matching:
+        raise DatasetError(
+            f"No file of the folder {str(folder)!r} looks like the data set: {', '.join(named)} "
+            f"{'holds' if len(named) == 1 else 'hold'} no rows with a question."
+        )
     rule = "" if wanted is None else f" whose name has one of the words {', '.join(sorted(wanted))} (split {split!r})"
     advice = "; say which split you want, or give the file itself" if wanted is None else "; give the file itself"
     raise DatasetError(
         f"The folder {str(folder)!r} must hold exactly one JSONL, JSON or CSV file of questions{rule}, but "
-        f"{len(matching)} match{advice}. It holds: {', '.join(names) or 'no files'}."
+        f"{len(matching)} match{advice}. It holds: {', '.join(names) or 'no files'}.{_packed_hint(names)}"
     )
+
+
+def _holds_questions(path: Path) -> bool:
+    """Whether a file begins like rows of questions: there is a field, or in a CSV a column, of that name."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_PEEK)
+    except OSError:
+        return True  # to be complained about when it is read
+    if path.suffix.lower() == ".csv":
+        return b"question" in start.partition(b"\n")[0].lower()
+    return re.search(rb'"question"\s*:', start, re.IGNORECASE) is not None
+
+
+def _packed_hint(names: list[str]) -> str:
+    packed = [name for name in names if name.lower().endswith((".gz", ".zip", ".bz2", ".xz", ".zst", ".tar", ".tgz"))]
+    return f" Unpack {', '.join(packed)} first." if packed else ""
 
 
 def _words(name: str) -> set[str]:
@@ -89,7 +117,10 @@ def read_bytes(path: Path, name: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise DatasetError(f"{name} cannot be read: {error.strerror or error}.") from error
-    if data[:4] in (b"PAR1", b"PK\x03\x04") or data[:2] in (b"\x1f\x8b", b"\xff\xfe", b"\xfe\xff"):
+    for first_bytes, packed in _PACKED.items():
+        if data.startswith(first_bytes):
+            raise DatasetError(f"{name} is packed ({packed}): unpack it and give the file inside.")
+    if data[:4] == b"PAR1" or data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise DatasetError(f"{name} is not a UTF-8 text file (found {data[:4]!r}); expected JSONL, a JSON list or CSV.")
     return data.removeprefix(b"\xef\xbb\xbf")
 
@@ -218,5 +249,5 @@ def _refuse_other_layout(item: _Item, name: str, layout: str, expected: str) -> 
         return
     place = f"{name}: expected {layout} rows: {expected}; found a row with the fields {', '.join(fields)}"
     if found == "corpus":
-        raise DatasetError(f"{place}. That is a corpus of paragraphs, not of questions: it belongs to `corpus=`.")
+        raise DatasetError(f"{place}. That is a corpus of paragraphs, not of questions: give it as the corpus.")
     raise DatasetError(f"{place}. That looks like {found}.")

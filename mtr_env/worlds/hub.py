@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import NamedTuple
 
@@ -40,13 +43,28 @@ def fetch(world: str, split: str, limit: int | None = None) -> bytes:
     except ImportError as error:
         raise ImportError(
             f"Reading {world} from the hub needs `datasets`: pip install 'mtr-env[data]'. "
-            "Or give a local file: source='path/to/file'."
+            'Or give a local file: source="FILE" in Python, --source FILE on the command line.'
         ) from error
     try:
-        rows = load_dataset(repository.id, repository.config, split=repository.splits[split])
+        with _without_retry_notes():
+            rows = load_dataset(repository.id, repository.config, split=repository.splits[split])
         return b"\n".join([msgspec.json.encode(row) for row in islice(rows, limit)])
     except Exception as error:  # datasets, huggingface_hub, httpx and pyarrow each have exceptions of their own
         raise DatasetError(
             f"Cannot load {repository.id} ({split}) from the Hugging Face hub: {type(error).__name__}: {error}. "
-            f"If you have the file, give it: open_world({world!r}, source='path/to/file', split={split!r})."
+            'If you have the file, give it: source="FILE" in Python, --source FILE on the command line.'
         ) from error
+
+
+@contextmanager
+def _without_retry_notes() -> Iterator[None]:
+    """Two log lines for each retry say less than the error that follows them."""
+    loggers = [logging.getLogger(name) for name in ("datasets", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
