@@ -1,13 +1,13 @@
 """The audit of a world: is every question provably solvable, are its tools sound, and which short cuts pay?
 
-A question is *provable* when the oracle, which copies every word from what it saw, earns EM and reward 1.0. Everything
-else is listed with its reason.
+A question is *provable* when the oracle, which copies every word from what it saw, earns EM and reward 1.0: with the
+noise of the audited ToolActor, if it has any. Everything else is listed with its reason.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
@@ -22,9 +22,12 @@ from mtr_env.policies.oracle import Oracle, OraclePlayer
 from mtr_env.question import Question, View
 from mtr_env.reward import Reward, score
 from mtr_env.rollout import play
+from mtr_env.text import contains_words, fold
 from mtr_env.tool import Toolset
 from mtr_env.toolactors.base import CallKey, History, ToolActor
+from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.template import gold_interfaces
 from mtr_env.trace import Call, Trace, canonical
 
@@ -66,6 +69,13 @@ class DistractorTools(Struct, frozen=True):
     """Gold minus distractor."""
 
 
+class CorpusAnswers(Struct, frozen=True):
+    """How many gold answers (or an alias) stand in the corpus, of those that are not yes or no."""
+
+    answers: int
+    found: int
+
+
 class Family(Struct, frozen=True):
     """The questions of one family; the means are the oracle's."""
 
@@ -92,6 +102,8 @@ class AuditReport(Struct, frozen=True):
     leaking: list[Finding]
     tools_per_question: float | None
     distractor_tools: DistractorTools
+    corpus_answers: CorpusAnswers | None
+    """``None`` without a corpus."""
     dropped: list[Finding]
     """Annotations that could not be used, one entry each."""
     oracle_unscored: int
@@ -103,6 +115,8 @@ class AuditReport(Struct, frozen=True):
     world: str
     tool_maker: str
     tool_actor: str
+    noisy: bool
+    """Whether the ToolActor has noise: then ``provable`` means with this noise, under these seeds."""
     grammar: str
     rubric: str
     max_steps: int
@@ -176,6 +190,7 @@ class _Audit:
         self.tool_counts: list[float] = []
         self.gold, self.distractor = _Rate(), _Rate()
         self.responses = self.invalid = 0
+        self.corpus_answers: CorpusAnswers | None = None
 
     def run(self, seed: int, on_question: Callable[[int, int, int], None] | None) -> AuditReport:
         started = time.perf_counter()
@@ -184,6 +199,9 @@ class _Audit:
             self._question(question_id, seed + i)
             if on_question is not None:
                 on_question(i + 1, len(ids), i + 1 - len(self.unprovable))
+        corpus = self.oracle.actor._corpus if isinstance(self.oracle.actor, GroundedToolActor) else None
+        if corpus is not None:
+            self.corpus_answers = answers_in(corpus, [self.game.world.question(i).golds for i in ids])
         gold, other = self.gold.share, self.distractor.share
         difference = gold - other if gold is not None and other is not None else None
         setup = self.game.setup
@@ -201,6 +219,7 @@ class _Audit:
             leaking=self.leaking,
             tools_per_question=mean(self.tool_counts),
             distractor_tools=DistractorTools(gold, other, difference),
+            corpus_answers=self.corpus_answers,
             dropped=self.dropped,
             oracle_unscored=self.total.unscored,
             families={
@@ -214,6 +233,7 @@ class _Audit:
             world=setup.world.name,
             tool_maker=setup.tool_maker,
             tool_actor=setup.tool_actor,
+            noisy=isinstance(self.game.tool_actor, NoisyToolActor),
             grammar=setup.grammar,
             rubric=setup.rubric,
             max_steps=setup.max_steps,
@@ -279,6 +299,9 @@ class _Audit:
 
     def _warnings(self) -> list[str]:
         warnings = []
+        corpus = self.corpus_answers
+        if corpus is not None and corpus.found < corpus.answers / 2:
+            warnings.append(f"only {corpus.found} of {corpus.answers} gold answers occur in the corpus: does it fit?")
         best = mean(self.total.rewards) or 0.0
         for name, tally in self.tallies.items():
             reward = mean(tally.rewards)
@@ -305,12 +328,29 @@ def why_unprovable(trace: Trace, reward: Reward, player: OraclePlayer) -> str | 
     if em < 1.0:
         return f"the plan answers {trace.answer!r}, the gold answer is {trace.question.answer!r}{_noise(trace)}"
     low = [f"{name} {value:.2f}" for name, value in reward.parts.items() if value is not None and value < _ONE]
-    return f"reward {reward.total:.3f}: {', '.join(low) or 'no tool was needed'}{_noise(trace)}"
+    return f"reward {reward.total:.3f}: {', '.join(low) or 'answered without a tool call'}{_noise(trace)}"
 
 
 def _noise(trace: Trace) -> str:
     hit = sum(response.origin == "noise" for _, response in trace.exchanges())
-    return f" ({hit} responses were noise)" if hit else ""
+    return f" ({hit} {'response was' if hit == 1 else 'responses were'} noise)" if hit else ""
+
+
+def answers_in(corpus: Corpus, golds: Iterable[Sequence[str]]) -> CorpusAnswers:
+    """How many questions have a gold answer that stands in a document, by its words; yes and no are left out."""
+    folded = [{fold(gold) for gold in names} - {"", "yes", "no"} for names in golds]
+    wanted = [names for names in folded if names]
+    by_word: dict[str, set[str]] = {}  # the answers still missing, by their first word
+    for name in set().union(*wanted):
+        by_word.setdefault(name.split()[0], set()).add(name)
+    found: set[str] = set()
+    for document in corpus.documents:
+        text = fold(f"{document.title} {document.text}")
+        for word in by_word.keys() & set(text.split()):
+            here = {name for name in by_word[word] if contains_words(text, name)}
+            by_word[word] -= here
+            found |= here
+    return CorpusAnswers(len(wanted), sum(not found.isdisjoint(names) for names in wanted))
 
 
 def _resolve(start: Trace, view: View, actor: ToolActor, gold: _Rate, other: _Rate) -> None:

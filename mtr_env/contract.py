@@ -213,7 +213,8 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
 
     An answer that stands in the question already, or consists of generic words only (:data:`GENERIC_WORDS`), is none.
     """
-    secrets = [s for s in (fold(gold) for gold in golds) if s and not _is_public(s, fold(question))]
+    folded = fold(question)
+    secrets = [s for s in map(fold, golds) if s and not _is_public(s, folded)]
     if not secrets:
         return []
     words = _TOOL_CHECKS.get(tool, _check_tool).words

@@ -25,7 +25,7 @@ from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace, canonical
 from mtr_env.version import __version__
-from mtr_env.worlds.base import World
+from mtr_env.worlds.base import World, unknown_question
 
 logger = logging.getLogger("mtr_env")
 
@@ -306,6 +306,8 @@ class Game:
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
         """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`, and
         :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
+        if not isinstance(question_id, str):
+            raise unknown_question(question_id, self.world.ids)
         stage = self._stages.pop(question_id, None)
         if stage is None:
             question = self.world.question(question_id)

@@ -36,7 +36,8 @@ def exact_match(prediction: str, gold: str) -> bool:
 
 def cover_exact_match(prediction: str, gold: str) -> bool:
     """Containment of the normalised gold answer in the normalised prediction (ZeroSearch prints this as "EM")."""
-    return normalize_answer(gold) in normalize_answer(prediction)
+    wanted = normalize_answer(gold)
+    return bool(wanted) and wanted in normalize_answer(prediction)
 
 
 def f1(prediction: str, gold: str) -> float:
@@ -75,12 +76,3 @@ def answer_metrics(prediction: str | None, golds: Iterable[str]) -> Metrics:
 def metrics(trace: Trace) -> Metrics:
     """The answer metrics of a trace."""
     return answer_metrics(trace.answer, trace.question.golds)
-
-
-def tool_productivity(traces: Iterable[Trace]) -> float | None:
-    """Correct answers per tool call over several traces (the paper's measure); ``None`` when no call was made."""
-    correct = calls = 0
-    for trace in traces:
-        correct += int(metrics(trace).em)
-        calls += trace.call_count
-    return correct / calls if calls else None

@@ -72,7 +72,7 @@ class Question(Struct, frozen=True):
         return View(id=self.id, text=self.text, paragraphs=self.paragraphs, facts=self.facts)
 
 
-class View(Struct, frozen=True, weakref=True):
+class View(Struct, frozen=True):
     """A question without answer, aliases, evidence and decomposition: what a ToolActor is given."""
 
     id: str

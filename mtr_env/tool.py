@@ -63,7 +63,7 @@ def _type_name(schema: Any) -> str:
     return str(schema.get("type", "any"))
 
 
-class Toolset(Struct, frozen=True, weakref=True):
+class Toolset(Struct, frozen=True):
     """The tools of one question, in the order the policy sees them, and who made them.
 
     ``notes`` records what the maker wants a reader of the trace to know (a fallback and its reason, a dropped tool).

@@ -22,7 +22,7 @@ LAYERS = (
     "errors memo question relations tool trace grammar contract metrics reward draw text sentences version",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector rollout policies spaces transcript",
+    "env vector rollout policies spaces transcript encoding",
     "registration",
     "__init__",  # what `import mtr_env` runs
     "adapters evaluate audit report cli __main__",

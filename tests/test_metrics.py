@@ -10,15 +10,12 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import gymnasium as gym
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import mtr_env
-from mtr_env.metrics import Metrics, answer_metrics, cover_exact_match, exact_match, f1, tool_productivity
+from mtr_env.metrics import Metrics, answer_metrics, cover_exact_match, exact_match, f1
 from mtr_env.text import normalize_answer
-from mtr_env.trace import Trace
 
 
 def official_normalize_answer(s):  # type: ignore[no-untyped-def]
@@ -146,22 +143,3 @@ def test_no_answer_earns_nothing_and_an_empty_answer_no_cover() -> None:
 def test_a_closed_answer_earns_no_f1_unless_it_is_the_whole_answer(prediction: str, gold: str) -> None:
     assert f1(prediction, gold) == 0.0
     assert f1("Yes.", "yes") == 1.0
-
-
-def finished(*actions: str) -> Trace:
-    env = gym.make("MTR-HotpotQA-v0")
-    env.reset(seed=0, options={"question_id": "sample-hotpotqa-01"})
-    for action in actions:
-        env.step(action)
-    trace: Trace = env.snapshot()
-    return trace
-
-
-def test_tool_productivity_is_correct_answers_per_call_over_all_traces() -> None:
-    call = '<tool_call>{"name":"search","arguments":{"query":"The Seventh Seal"}}</tool_call>'
-    right, wrong = "<answer>fårö!</answer>", "<answer>Rome</answer>"
-    assert tool_productivity([]) is None
-    assert tool_productivity([finished(right)]) is None
-    assert tool_productivity([finished(call, right), finished(call + call, wrong), finished(call)]) == 1 / 4
-    assert tool_productivity([finished(call, wrong)]) == 0.0
-    assert mtr_env.score(finished(call, right), "em").total == 1.0

@@ -12,6 +12,7 @@ from mtr_env.grammar import GRAMMARS
 from mtr_env.policies import POLICY_NAMES
 from mtr_env.registration import ENV_IDS, SYNTHETIC
 from mtr_env.reward import RUBRICS
+from mtr_env.worlds.synthetic_words import SPLITS
 
 T = TypeVar("T")
 
@@ -68,13 +69,19 @@ def _noise(text: str) -> float | dict[str, float]:
         raise argparse.ArgumentTypeError(f"expected 0.2 or tool_failure=0.1,partial=0.05, found {text!r}") from None
 
 
-def _world_arguments(parser: argparse.ArgumentParser) -> None:
+_SPLITS = (
+    "sample (bundled), or train or validation (from the hub; Bamboogle: validation, which is upstream's test, its only "
+    f"split); {SYNTHETIC}: {', '.join(SPLITS)}"
+)
+
+
+def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
     parser.add_argument("id", type=_env_id, metavar="ID", help=f"one of {', '.join(ENV_IDS)}")
-    world = parser.add_argument_group("which questions")
+    world = parser.add_argument_group("which questions", which)
     world.add_argument("--source", metavar="FILE", help="a local file or folder in one of the upstream layouts")
-    world.add_argument("--split", metavar="NAME", help="sample (bundled), train or validation (from the hub), ...")
+    world.add_argument("--split", metavar="NAME", help=_SPLITS)
     world.add_argument("--corpus", metavar="FILE", help='pages to search: JSONL of {"title": ..., "text": ...}')
-    world.add_argument("--limit", type=_least(1), metavar="N", help="the first N questions only")
+    world.add_argument("--limit", type=_least(1), metavar="N", help=f"the first N questions only ({SYNTHETIC}: 1000)")
     world.add_argument("--max-steps", type=_least(1), default=8, metavar="N", help="steps of an episode (default 8)")
     world.add_argument("--rubric", default="mtr-v0", metavar="NAME", help=f"{', '.join(RUBRICS)} (default mtr-v0)")
     world.add_argument("--grammar", default="hermes", metavar="NAME", help=f"{', '.join(GRAMMARS)} (default hermes)")
@@ -85,6 +92,39 @@ def _world_arguments(parser: argparse.ArgumentParser) -> None:
     knobs.add_argument("--noise", type=_noise, metavar="P", help="0.2, or kinds: tool_failure=0.1,not_found=0.05 (0)")
     knobs.add_argument("--families", type=_list(str), metavar="NAME,...", help="bridge, comparison, count, ... (all)")
     knobs.add_argument("--world-seed", type=int, metavar="N", help="another number, another world (0)")
+
+
+_OPTIONAL = "A data set's bundled sample is played unless one of these says otherwise."
+_REQUIRED = "--split or --source is required for the data sets, so that nobody takes the sample for the benchmark."
+_YOUR_POLICY = """
+
+A policy of your own is given as module:attr, where the module may lie in the current folder:
+  a function (messages, tools) -> action text    called for every step
+  an object that can be called like that         the same
+  a class or function without arguments          called once per run, to make such an object
+  an object with for_episode(trace)              asked once per episode for its player, which so has a memory"""
+_LEGEND = """
+
+What the report says:
+  oracle             knows the gold evidence and copies every word from what it has seen
+  provable           questions that the oracle solves with EM and reward 1.0 (with --noise: with this noise)
+  first-search ...   short cuts, which should earn little; a warning when one earns half of the oracle's reward
+  leaks              tools whose name or description gives the answer away
+  toolset problems   tools that break a rule: an unportable name, an invalid schema, too large
+  invalid responses  responses that break the tool's own response schema
+  annotations dropped  marks of the data set that point to nothing (a sentence or title that is not there)
+  relation tools that know a page's title  get_director and the like, asked about every title of a question's pages:
+                     how often those that the question needs (gold) and the others (distractors) find something;
+                     near 0 is good for the difference, else a policy could tell them apart by trying
+  gold answers in the corpus  with --corpus: answers other than yes and no whose words stand in some document
+
+Why a question is not provable:
+  no search with words seen so far finds the page   the oracle may search only for words of the question or of results
+  no value that the tools return states the answer  the evidence does not say it in the words of the gold answer
+  needs N steps; M are allowed                      --max-steps is too small
+  reward R: PART VALUE                              right, but that part of the reward is below 1 (docs/reward.md)
+  answered without a tool call                      the question itself states the answer
+  its toolset was refused                           a leak or a toolset problem"""
 
 
 def build() -> argparse.ArgumentParser:
@@ -100,8 +140,8 @@ def build() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mtr-env {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    def add(name: str, what: str, examples: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=what, description=what, epilog=f"Examples:\n{examples}")
+    def add(name: str, what: str, examples: str, more: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=what, description=what, epilog=f"Examples:\n{examples}{more}")
 
     add("list", "Lists the environments.", "  mtr-env list")
     command = add(
@@ -109,7 +149,8 @@ def build() -> argparse.ArgumentParser:
         "Plays one question yourself, in the terminal.",
         "  mtr-env play MTR-HotpotQA-v0\n  mtr-env play MTR-Synthetic-v0 --hops 3 --seed 7",
     )
-    _world_arguments(command)
+    _world_arguments(command, _OPTIONAL)
+    command.add_argument("--show-prompt", action="store_true", help="show the text that a model would see")
     command.add_argument("--question-id", metavar="ID", help="this question (else the seed picks one)")
     command.add_argument("--seed", type=int, metavar="N", help="the episode's seed (random unless given)")
     command = add(
@@ -118,10 +159,13 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy oracle --out runs/oracle\n"
         "  mtr-env run MTR-MuSiQue-v0 --source dev.jsonl --policy my_module:MyPolicy --episodes 200 --out runs/mine\n"
         "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy",
+        _YOUR_POLICY,
     )
-    _world_arguments(command)
+    _world_arguments(command, _REQUIRED)
     names = ", ".join(POLICY_NAMES)
-    command.add_argument("--policy", required=True, metavar="NAME", help=f"{names}, or module:attr for your own")
+    command.add_argument(
+        "--policy", required=True, metavar="NAME", help=f"{names}, or your own as module:attr (see below)"
+    )
     command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
     command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
@@ -139,8 +183,9 @@ def build() -> argparse.ArgumentParser:
         "Proves each question solvable or says why not; measures leaks, responses and short cuts.",
         "  mtr-env audit MTR-HotpotQA-v0 --source dev.jsonl --json audit.json\n"
         "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200",
+        _LEGEND,
     )
-    _world_arguments(command)
+    _world_arguments(command, _REQUIRED)
     command.add_argument("--seed", type=int, default=0, metavar="S", help="question i has the seed S + i (default 0)")
     command.add_argument("--json", metavar="OUT", help="also write the report to this file")
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")

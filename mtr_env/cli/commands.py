@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from mtr_env.trace import Trace
 from mtr_env.transcript import printable
 
 _SYNTHETIC_OPTIONS = ("hops", "distractors", "extra_tools", "noise", "families", "world_seed")
+_OPTIONS = ("source", "split", "corpus", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
+_OPTION = re.compile(rf'\b({"|".join(_OPTIONS)})=(?:"([^"]*)")?')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -40,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except KeyboardInterrupt:
-        print("\nmtr-env: interrupted; what was written is kept.", file=sys.stderr)
+        kept = "; what was written is kept, the same command goes on." if "run" in argv[:1] else "."
+        print(f"\nmtr-env: interrupted{kept}", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of our output has gone (`mtr-env list | head -1`)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"mtr-env: error: {printable(' '.join(message.split()))}", file=sys.stderr)
+    print(f"mtr-env: error: {printable(message.strip())}", file=sys.stderr)
     return 2
 
 
@@ -63,12 +67,22 @@ def _os_error(error: OSError) -> str:
 
 
 @contextmanager
-def _usage() -> Iterator[None]:
-    """What goes wrong while the user's wishes are read is the user's to change: one line, no traceback."""
+def _usage(reword: Callable[[str], str] = str) -> Iterator[None]:
+    """What goes wrong while the user's wishes are read is the user's to change: a message, no traceback."""
     try:
         yield
     except (ValueError, TypeError, ImportError) as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(reword(str(error))) from error
+
+
+def _as_options(message: str) -> str:
+    """A message of the library in words of the command line: ``corpus="FILE"`` is ``--corpus FILE``.
+
+    >>> _as_options('Give corpus="FILE", or a tool_actor=; split="sample" has paragraphs.')
+    'Give --corpus FILE; --split sample has paragraphs.'
+    """
+    message = message.replace(", or a tool_actor=", "").replace(" in Python, --source FILE on the command line", "")
+    return _OPTION.sub(lambda m: f"--{m[1].replace('_', '-')}" + (f" {m[2]}" if m[2] else ""), message)
 
 
 def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
@@ -78,14 +92,13 @@ def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
             f"Say which questions of {args.id}: --split sample for the bundled sample, --split validation for the "
             "benchmark (from the hub), or --source FILE; so that nobody takes results on the sample for the benchmark."
         )
-    names = ("source", "split", "corpus", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
-    options: dict[str, Any] = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
     foreign = _SYNTHETIC_OPTIONS if args.id != SYNTHETIC else ("source", "corpus")
     for name in foreign:
         if name in options:
             where = f"is for {SYNTHETIC}" if args.id != SYNTHETIC else f"is not for {SYNTHETIC}, which is generated"
             raise UsageError(f"--{name.replace('_', '-')} {where}.")
-    with _usage():
+    with _usage(_as_options):
         return make_synthetic_game(**options) if args.id == SYNTHETIC else make_game(args.id, **options)
 
 
@@ -99,11 +112,20 @@ def _run_list(args: argparse.Namespace) -> None:
     print(tables.environments())
 
 
+def _typed(prompt: str) -> str:
+    """A line of the input, shown where the terminal does not show it by itself."""
+    line = input(prompt)
+    if not sys.stdin.isatty():
+        print(line)
+    return line
+
+
 def _run_play(args: argparse.Namespace) -> None:
     game = _game(args, say_which=False)
     seed = secrets.randbelow(2**31) if args.seed is None else args.seed
     try:
-        trace = play(MTREnv(game), Human(game.grammar), question_id=args.question_id, seed=seed)
+        person = Human(game.grammar, _typed, max_steps=args.max_steps, show_prompt=args.show_prompt)
+        trace = play(MTREnv(game), person, question_id=args.question_id, seed=seed)
     except Quit as left:
         print(left)
         return

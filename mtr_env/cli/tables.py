@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from mtr_env.audit import AuditReport
-from mtr_env.evaluate import Interval, Summary
+from mtr_env.evaluate import Group, Interval, Summary
 from mtr_env.metrics import metrics
 from mtr_env.registration import DATASETS, SYNTHETIC
 from mtr_env.reward import Rubric, score
@@ -16,22 +17,35 @@ from mtr_env.worlds.hub import REPOSITORIES
 from mtr_env.worlds.synthetic import SyntheticWorld
 from mtr_env.worlds.synthetic_words import SPLITS
 
+WIDTH = 100  # of what run, score and audit print
 SHOWN = 10  # unprovable questions, and findings of each kind
+_CELL = 40
 _WHAT = {
     "MTR-HotpotQA-v0": "2-hop questions over Wikipedia, 10 paragraphs each",
     "MTR-MuSiQue-v0": "2- to 4-hop questions composed of single hops, 20 paragraphs each",
     "MTR-2WikiMultiHopQA-v0": "2- to 4-hop questions with evidence triples, 10 paragraphs each",
-    "MTR-Bamboogle-v0": "2-hop questions by hand; beyond the sample --corpus is needed",
+    "MTR-Bamboogle-v0": "2-hop questions by hand; all but the sample need --corpus",
     SYNTHETIC: "2- to 4-hop questions about a procedural world, unlimited",
 }
 
 
 def columns(rows: Iterable[Sequence[str]]) -> str:
-    """Rows as aligned columns, two spaces between them."""
-    table = [[printable(cell).replace("\n", " ") for cell in row] for row in rows]
+    """Rows as aligned columns, two spaces between them; what is longer than 40 characters is cut."""
+    table = [[_cut(printable(cell).replace("\n", " ")) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in table if len(row) > i) for i in range(max(map(len, table), default=0))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)) for row in table]
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _cut(cell: str) -> str:
+    return cell if len(cell) <= _CELL else cell[: _CELL - 3] + "..."
+
+
+def wrapped(text: str, width: int = WIDTH, indent: str = "  ") -> str:
+    """A text as lines of at most ``width``, the later ones indented; a word that is longer (a path) stays whole."""
+    return textwrap.fill(
+        printable(text), width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def number(value: float | None) -> str:
@@ -48,23 +62,36 @@ def _counts(counts: Mapping[str, int]) -> str:
 
 
 def _title(report: Summary | AuditReport) -> str:
-    return (
-        f"{report.env_id}: {report.world}, split {report.split}, source {report.source}, "
-        f"fingerprint {report.fingerprint}\ntools {report.tool_maker}, {report.tool_actor}; grammar {report.grammar}, "
-        f"rubric {report.rubric}, max_steps {report.max_steps}, seed {report.seed}, version {report.version}"
-    )
+    where = f"{report.env_id}: {report.world}, split {report.split}, fingerprint {report.fingerprint}, source"
+    rules = f"grammar {report.grammar}, rubric {report.rubric}, max_steps {report.max_steps}, seed {report.seed}"
+    lines = (f"{where} {report.source}", f"tools {report.tool_maker}, {report.tool_actor}; {rules}")
+    return "\n".join(map(wrapped, (*lines, f"version {report.version}")))
 
 
 def environments() -> str:
-    """The five ids."""
-    rows = [("id", "what", "sample", "splits", "where the data comes from")]
+    """The five ids, for a terminal of 80 columns."""
+    lines = []
     for env_id, name in DATASETS.items():
-        hub = REPOSITORIES[name]
-        size, splits = str(len(open_world(name).ids)), ", ".join(("sample", *hub.splits))
-        rows.append((env_id, _WHAT[env_id], size, splits, f"bundled, --source FILE, or hub:{hub.id}"))
-    size = str(len(SyntheticWorld().ids))
-    rows.append((SYNTHETIC, _WHAT[SYNTHETIC], size, ", ".join(SPLITS), "generated here"))
-    return columns(rows)
+        where = f"{_hub_splits(name)} (from the hub: {REPOSITORIES[name].id})"
+        lines += [
+            f"{env_id}: {_WHAT[env_id]}",
+            f"  splits: sample ({len(open_world(name).ids)} questions, bundled), {where}",
+        ]
+    lines += [
+        f"{SYNTHETIC}: {_WHAT[SYNTHETIC]}",
+        f"  splits: {', '.join(SPLITS)}; generated here, "
+        f"{len(SyntheticWorld().ids)} questions unless --limit says how many",
+    ]
+    lines += ["", "The data sets can also be read from a file: --source FILE."]
+    return "\n".join(wrapped(line, 80, "    ") for line in lines)
+
+
+def _hub_splits(name: str) -> str:
+    """The splits of a data set that the hub has; two names of one are shown as one: ``validation (= test)``."""
+    splits = REPOSITORIES[name].splits
+    others = {split: there for split, there in splits.items() if there != split}
+    shown = [f"{split} (= {others[split]})" if split in others else split for split in splits]
+    return ", ".join(split for split in shown if split not in others.values())
 
 
 def summary(result: Summary) -> str:
@@ -75,22 +102,26 @@ def summary(result: Summary) -> str:
     rows += [(f"  {name}", number(mean), _interval(result.part_intervals[name])) for name, mean in result.parts.items()]
     rows.append(("calls per episode", number(result.calls_per_episode), ""))
     rows.append(("correct answers per call", number(result.tool_productivity), ""))
-    groups = [("family", "episodes", "EM", "reward")]
-    groups += [(name, str(g.episodes), number(g.em), number(g.reward)) for name, g in result.families.items()]
-    groups += [(f"{name} hops", str(g.episodes), number(g.em), number(g.reward)) for name, g in result.hops.items()]
+    counts = f"{result.episodes} episodes, {result.scored} scored, {result.unscored} unscored"
     lines = [
-        printable(_title(result)),
-        f"policy {printable(result.policy or 'unknown')}: {result.episodes} episodes, {result.scored} scored, "
-        f"{result.unscored} unscored",
+        _title(result),
+        wrapped(f"policy {result.policy or 'unknown'}: {counts}"),
         "",
         columns(rows),
         "",
-        columns(groups),
+        _groups("family", result.families),
         "",
-        f"stop reasons: {_counts(result.stop_reasons)}; faults: {_counts(result.faults)}",
+        _groups("hops", result.hops),
+        "",
+        wrapped(f"stop reasons: {_counts(result.stop_reasons)}; faults: {_counts(result.faults)}"),
     ]
-    lines += [f"unscored ({count}): {printable(reason)}" for reason, count in result.unscored_reasons.items()]
+    lines += [wrapped(f"unscored ({count}): {reason}") for reason, count in result.unscored_reasons.items()]
     return "\n".join(lines)
+
+
+def _groups(what: str, groups: Mapping[str, Group]) -> str:
+    rows = [(what, "episodes", "EM", "reward")]
+    return columns(rows + [(name, str(g.episodes), number(g.em), number(g.reward)) for name, g in groups.items()])
 
 
 def audit(report: AuditReport) -> str:
@@ -103,26 +134,30 @@ def audit(report: AuditReport) -> str:
     for name, family in report.families.items():
         em, reward = number(family.oracle_em), number(family.oracle_reward)
         families.append((name, str(family.questions), str(family.provable), em, reward))
-    tools = report.distractor_tools
+    tools, corpus = report.distractor_tools, report.corpus_answers
+    noise = " (with this noise)" if report.noisy else ""
     lines = [
-        printable(_title(report)),
+        _title(report),
         "",
         columns(rows),
         "",
         columns(families),
         "",
-        f"questions {report.questions}, provable {report.provable}, leaks {report.leaks}, toolset problems "
-        f"{len(report.toolset_problems)}, invalid responses {report.invalid_responses} of {report.responses}, "
-        f"annotations dropped {len(report.dropped)}",
-        f"tools per question {number(report.tools_per_question)}; relation tools that find something about a page: "
-        f"gold {number(tools.gold_resolve_rate)}, distractors {number(tools.distractor_resolve_rate)}, difference "
-        f"{number(tools.difference)}",
-        f"took {report.seconds:.1f} s",
+        f"questions {report.questions}, provable {report.provable}{noise}, leaks {report.leaks}, "
+        f"toolset problems {len(report.toolset_problems)}",
+        f"invalid responses {report.invalid_responses} of {report.responses}, annotations dropped {len(report.dropped)}",
+        f"tools per question {number(report.tools_per_question)}",
+        f"relation tools that know a page's title: gold {number(tools.gold_resolve_rate)}, "
+        f"distractors {number(tools.distractor_resolve_rate)}, difference {number(tools.difference)}",
     ]
+    if corpus is not None:
+        lines.append(f"{corpus.found} of {corpus.answers} gold answers occur in the corpus")
+    lines.append(f"took {report.seconds:.1f} s (`mtr-env audit --help` explains each line)")
     lines += _first("unprovable", [(item.question_id, item.reason) for item in report.unprovable])
     lines += _first("leaks", [(item.question_id, item.text) for item in report.leaking])
     lines += _first("toolset problems", [(item.question_id, item.text) for item in report.toolset_problems])
-    lines += [f"warning: {printable(warning)}" for warning in report.warnings]
+    lines += _first("annotations dropped", [(item.question_id, item.text) for item in report.dropped])
+    lines += [wrapped(f"warning: {warning}") for warning in report.warnings]
     return "\n".join(lines)
 
 
@@ -131,7 +166,11 @@ def _first(what: str, findings: Sequence[tuple[str, str]]) -> list[str]:
         return []
     shown = findings[:SHOWN]
     more = f" (the first {SHOWN}; --json has all)" if len(findings) > SHOWN else ""
-    return ["", f"{what}{more}:", *[printable(f"  {name}: {text}") for name, text in shown]]
+    return [
+        "",
+        f"{what}{more}:",
+        *[textwrap.indent(wrapped(f"{name}: {text}", WIDTH - 2), "  ") for name, text in shown],
+    ]
 
 
 def episode(trace: Trace, rubric: Rubric) -> str:

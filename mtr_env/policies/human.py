@@ -148,7 +148,7 @@ def arguments_of(text: str, spec: ToolSpec) -> dict[str, Any]:
         try:
             arguments: dict[str, Any] = msgspec.json.decode(text, type=dict[str, Any])
         except (msgspec.DecodeError, UnicodeEncodeError, RecursionError) as error:
-            example = json.dumps({name: "..." for name in properties})
+            example = json.dumps(dict.fromkeys(properties, "..."))
             raise ValueError(f"This is not a JSON object such as {example}: {str(error)[:200]}.") from None
         return arguments
     names = "|".join(sorted(map(re.escape, properties), key=len, reverse=True))

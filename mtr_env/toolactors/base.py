@@ -59,7 +59,8 @@ class ToolRequest(Struct, frozen=True):
 
 @runtime_checkable
 class ToolActor(Protocol):
-    """Simulates tools. Deep-copyable; ``name`` describes it, with its settings, in every trace.
+    """Simulates tools. Deep-copyable; ``name`` describes it, with its settings, in every trace. What it is given is
+    shared with the record, so it must not change any of it.
 
     ``respond`` raises :class:`~mtr_env.errors.InfrastructureError` when it cannot answer for a reason that is not the
     call's: the episode then ends unscored. An unknown entity is a normal response. An actor may also have

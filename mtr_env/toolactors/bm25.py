@@ -13,7 +13,7 @@ _STOP_WORDS = frozenset(
     why how did does do has have had that this these those it its he she his her their they""".split()
 )
 K1, B = 1.2, 0.75
-_UNIT = 2.0**-30
+_PRECISION = 2.0**30
 
 
 class BM25:
@@ -34,6 +34,11 @@ class BM25:
                 posting[i] = posting.get(i, 0) + 1
         self._norm = [K1 * (1 - B + B * len(words) / (mean or 1.0)) for words in documents]
         self._counts = counts
+        size = len(documents)
+        # What the inverse document frequency makes of a word, by the number of texts that have it.
+        self._factors = [
+            log(1 + (size - n + 0.5) / (n + 0.5)) * (K1 + 1) * _PRECISION if n else 0.0 for n in range(size + 1)
+        ]
         self._weights: dict[str, list[tuple[int, float]]] = {}
 
     def search(self, query: str, k: int) -> list[int]:
@@ -52,8 +57,7 @@ class BM25:
         return [document for document in best if scores[document]]
 
     def _weigh(self, word: str) -> list[tuple[int, float]]:
-        posting = self._counts[word]
-        idf = log(1 + (len(self._norm) - len(posting) + 0.5) / (len(posting) + 0.5))
-        factor, norm = idf * (K1 + 1) / _UNIT, self._norm
-        # Multiples of a power of two add up exactly: the order in which words are added never decides between texts.
-        return [(d, round(factor * tf / (tf + norm[d])) * _UNIT) for d, tf in posting.items()]
+        posting, norm = self._counts[word], self._norm
+        factor = self._factors[len(posting)]
+        # Whole numbers add up exactly: the order in which words are added never decides between two texts.
+        return [(d, factor * tf / (tf + norm[d]) // 1.0) for d, tf in posting.items()]

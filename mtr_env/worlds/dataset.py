@@ -157,6 +157,8 @@ def with_facts(question: Question, extracted: Sequence[Fact]) -> Question:
     An extracted fact that an annotated one already states is left out. Facts are sorted by the paragraph of their
     first source, then by relation and object; the evidence refers to their new places.
     """
+    if not question.facts:
+        return replace(question, facts=tuple(sorted(dict.fromkeys(extracted), key=_fact_order)))
     annotated: dict[tuple[str, str], list[str]] = {}
     for fact in question.facts:
         annotated.setdefault((name_key(fact.subject), fact.relation), []).append(fold(fact.object))
@@ -185,12 +187,13 @@ def with_stating_facts(question: Question) -> Question:
     pages = {_paragraph(ref) for unit in question.evidence for ref in unit.any_of}
     names = [fold(gold) for gold in question.golds]
     names += [name_key(question.paragraphs[page].title) for page in sorted(pages)]
+    of_pages = tuple([f"p{page}s" for page in pages])
     by_sentence: dict[str, list[int]] = {}
     stated_by: dict[str, set[int]] = {}
     for i, fact in enumerate(question.facts):
         for source in fact.sources:
-            by_sentence.setdefault(source, []).append(i)
-            if _paragraph(source) in pages:
+            if source.startswith(of_pages):
+                by_sentence.setdefault(source, []).append(i)
                 stated_by.setdefault(fact.relation, set()).add(_paragraph(source))
 
     def carries_on(fact: Fact) -> bool:

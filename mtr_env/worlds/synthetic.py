@@ -192,18 +192,6 @@ class SyntheticWorld:
         return self._info
 
     @property
-    def knobs(self) -> dict[str, Any]:
-        """Every argument in its canonical form: two worlds with equal knobs hold the same questions."""
-        return {
-            "split": self._split,
-            "hops": self._hops,
-            "distractors": self._distractors,
-            "families": self._families,
-            "size": len(self._ids),
-            "seed": self._seed,
-        }
-
-    @property
     def ids(self) -> Sequence[str]:
         """``synthetic-<split>-<seed>-<index>``, lazy: reading one makes no question."""
         return self._ids

@@ -1,0 +1,1 @@
+"""Players and teachers that need a model, or that write thoughts: programs of the repository."""

@@ -1,0 +1,74 @@
+"""The strategy-neutral teacher: shows the form of every move and leaves open which one is right.
+
+At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of another
+tool on a name that it has seen. When the plan is complete, it answers. A policy that learns from its traces knows how
+to call, what may be copied and when an answer is due; which tool leads there is left for reinforcement learning.
+"""
+
+from __future__ import annotations
+
+from mtr_env import draw
+from mtr_env.grammar import Grammar, get_grammar
+from mtr_env.policies import reading
+from mtr_env.policies.base import Messages, Tools
+from mtr_env.policies.oracle import Oracle, OraclePlayer
+from mtr_env.policies.random_valid import random_call
+from mtr_env.toolactors.base import ToolActor
+from mtr_env.trace import Trace
+
+
+class NeutralTeacher:
+    """Plays the oracle's plan with detours; every draw is a function of ``seed``, question and turn."""
+
+    def __init__(
+        self, grammar: str | Grammar = "hermes", p_gold: float = 0.5, seed: int = 0, actor: ToolActor | None = None
+    ) -> None:
+        if not 0 < p_gold <= 1:
+            raise ValueError(f"p_gold is in (0, 1], found {p_gold}.")
+        self.grammar = get_grammar(grammar)
+        self.p_gold = p_gold
+        self.seed = seed
+        self.oracle = Oracle(grammar, actor)
+
+    def for_episode(self, trace: Trace) -> NeutralPlayer:
+        """See :class:`~mtr_env.policies.base.EpisodicPolicy`."""
+        return NeutralPlayer(self, self.oracle.for_episode(trace), trace)
+
+
+class NeutralPlayer:
+    """Plays one episode: the oracle's player, which does not see the detours."""
+
+    def __init__(self, teacher: NeutralTeacher, oracle: OraclePlayer, trace: Trace) -> None:
+        self._teacher = teacher
+        self._oracle = oracle
+        self._key = ("neutral", teacher.seed, trace.seed, trace.question.id)
+        self._left = trace.setup.max_steps - len(oracle.plan.steps) - 1
+        self._detour_at: list[int] = []
+
+    def __call__(self, messages: Messages, tools: Tools) -> str:
+        """The next move of the plan, or a detour while there are steps to spare."""
+        turn = reading.turn(messages)
+        planned = self._without_detours(messages)
+        complete = reading.turn(planned) >= len(self._oracle.plan.steps)
+        if not complete and self._left > 0 and draw.uniform(*self._key, turn) >= self._teacher.p_gold:
+            detour = self._detour(messages, tools, turn)
+            if detour is not None:
+                self._left -= 1
+                self._detour_at.append(turn)
+                return detour
+        return self._oracle(planned, tools)
+
+    def _without_detours(self, messages: Messages) -> Messages:
+        kept = list(messages[:2])
+        for turn in range((len(messages) - 2) // 2):
+            if turn not in self._detour_at:
+                kept += messages[2 + 2 * turn : 4 + 2 * turn]
+        return kept
+
+    def _detour(self, messages: Messages, tools: Tools, turn: int) -> str | None:
+        grammar = self._teacher.grammar
+        names = list(reading.mentions(reading.question_of(messages)))
+        for step in reading.observed(messages, grammar):
+            names += [text for text in reading.leaves([result.content for result in step]) if 2 < len(text) < 40]
+        call = random_call(tools, list(dict.fromkeys(names)) or ["unknown"], (*self._key, "detour", turn))
+        return None if call is None else grammar.render_call(call)

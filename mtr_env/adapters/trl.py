@@ -1,0 +1,325 @@
+"""TRL's ``GRPOTrainer`` through ``rollout_func``: text actions, per-question tools, episodes in lock step.
+
+    rollouts = make_rollout_func("MTR-Synthetic-v0", tokenizer, split="train")
+    trainer = GRPOTrainer(model, reward_funcs=rollouts.reward, rollout_func=rollouts,
+                          train_dataset=rollouts.dataset(1000), processing_class=tokenizer, args=...)
+
+Tested with TRL 1.16 (extra ``train``). TRL marks ``rollout_func`` as experimental.
+
+- A row is a prompt (chat messages). All rows of a group start the same question with the same seed.
+- Sampled tokens are never tokenised again; ``env_mask`` is 0 on every token that the policy did not sample.
+- An unscored episode has the reward ``None``, which TRL leaves out of the group's baseline.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Unpack
+
+from msgspec.structs import replace
+
+from mtr_env import draw
+from mtr_env.encoding import Encoder, Tokenizer
+from mtr_env.episode import Game, Stage, Turn
+from mtr_env.metrics import metrics
+from mtr_env.registration import SyntheticOptions, make_any_game
+from mtr_env.reward import Reward, score
+from mtr_env.trace import TokenRecord, Trace
+from mtr_env.transcript import messages
+from mtr_env.vector import drive_many
+
+Prompt = Sequence[Mapping[str, str]]
+
+
+class Sampled(NamedTuple):
+    """What a policy sampled for one action: its ids, and their log-probabilities where the backend gives them."""
+
+    ids: list[int]
+    logprobs: list[float] | None
+
+
+Sampler = Callable[[Sequence[Sequence[int]], int], list[Sampled]]
+"""(contexts, most new tokens) -> one sample each, up to and including the end-of-turn token."""
+
+
+class Episode:
+    """One rollout under way: its trace, and the token sequence that grows with it."""
+
+    def __init__(self, stage: Stage, trace: Trace, prompt_ids: list[int]) -> None:
+        self.stage = stage
+        self.trace = trace
+        self.prompt_ids = prompt_ids
+        self.completion_ids: list[int] = []
+        self.mask: list[int] = []
+        self.logprobs: list[float] = []
+        self.cut = False
+        """Whether the token budget ended the episode."""
+
+    def append(self, ids: Sequence[int], own: bool, logprobs: Sequence[float] | None = None) -> None:
+        """Adds tokens: the policy's ``own``, or the world's."""
+        self.completion_ids += ids
+        self.mask += [int(own)] * len(ids)
+        self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
+
+    @property
+    def context(self) -> list[int]:
+        """All tokens so far."""
+        return self.prompt_ids + self.completion_ids
+
+
+class Rollouts:
+    """Batched episodes as TRL's ``rollout_func``; made by :func:`make_rollout_func`.
+
+    ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment and
+    encoding).
+    """
+
+    def __init__(
+        self,
+        game: Game,
+        tokenizer: Tokenizer,
+        *,
+        max_turn_tokens: int = 256,
+        max_tokens: int = 4096,
+        seed: int = 0,
+        sampler: Callable[[Any], Sampler] | None = None,
+    ) -> None:
+        self.game = game
+        self.encoder = Encoder(tokenizer)
+        self.max_turn_tokens = max_turn_tokens
+        self.max_tokens = max_tokens
+        self.seed = seed
+        self.sampler = sampler or trainer_sampler
+        self.seconds: dict[str, float] = {}
+        self._questions: dict[str, str] = {}
+        self._calls = 0
+
+    # ---------------------------------------------------------------------------------------------------- the data set
+
+    def rows(self, question_ids: Sequence[str]) -> list[dict[str, Any]]:
+        """The training rows of some questions: ``prompt`` and ``question_id``.
+
+        Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), or when
+        a prompt alone exceeds ``max_tokens``.
+        """
+        rows = []
+        for question_id in question_ids:
+            stage, trace = self.game.begin(question_id, self.seed)
+            prompt = messages(trace, stage.prompt)
+            known = self._questions.setdefault(_key(prompt), question_id)
+            if known != question_id:
+                raise ValueError(
+                    f"Questions {known!r} and {question_id!r} have the same prompt, so a rollout could not tell them "
+                    "apart; leave one of them out."
+                )
+            length = len(self.encoder.prompt(prompt))
+            if length >= self.max_tokens:
+                raise ValueError(
+                    f"The prompt of question {question_id!r} has {length} tokens, but max_tokens is {self.max_tokens}: "
+                    "raise it, or list the tools with a '-compact' grammar."
+                )
+            rows.append({"prompt": prompt, "question_id": question_id})
+        return rows
+
+    def dataset(self, questions: int | None = None) -> Any:
+        """The first ``questions`` questions (all unless told) as a ``datasets.Dataset``."""
+        from datasets import Dataset
+
+        ids = self.game.world.ids
+        return Dataset.from_list(self.rows(ids[: len(ids) if questions is None else questions]))
+
+    # ---------------------------------------------------------------------------------------------------- the episodes
+
+    def __call__(self, prompts: Sequence[Prompt], trainer: Any) -> dict[str, Any]:
+        """Plays one episode for each prompt; the keys are those that TRL asks for, and columns for :meth:`reward`."""
+        ids = [self._question(prompt) for prompt in prompts]
+        self._calls += 1
+        seeds = {question_id: draw.bits("group", self.seed, self._calls, question_id) >> 2 for question_id in ids}
+        episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
+        scores = [score(episode.trace, self.game.rubric) for episode in episodes]
+        return {
+            "prompt_ids": [episode.prompt_ids for episode in episodes],
+            "completion_ids": [episode.completion_ids for episode in episodes],
+            "logprobs": _logprobs(episodes),
+            "env_mask": [episode.mask for episode in episodes],
+            "mtr_reward": [reward.total for reward in scores],
+            "mtr_log": [_log(e, s) for e, s in zip(episodes, scores, strict=True)],
+        }
+
+    def _question(self, prompt: Prompt) -> str:
+        question_id = self._questions.get(_key(prompt))
+        if question_id is None:
+            raise ValueError("A prompt that is not of this rollout function: make the data set with its dataset().")
+        return question_id
+
+    def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[Episode]:
+        """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
+        began = time.perf_counter()
+        episodes = []
+        for question_id, seed in starts:
+            stage, trace = self.game.begin(question_id, seed)
+            episodes.append(Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt))))
+        sampling = 0.0
+        active = episodes
+        while active := [e for e in active if not self._over(e)]:
+            asked = time.perf_counter()
+            room = self.max_tokens - max(len(e.context) for e in active)
+            samples = sample([e.context for e in active], min(self.max_turn_tokens, room))
+            sampling += time.perf_counter() - asked
+            self._advance(active, samples)
+        self.seconds = {"sample": sampling, "world": time.perf_counter() - began - sampling}
+        return episodes
+
+    def _over(self, episode: Episode) -> bool:
+        episode.cut = len(episode.context) >= self.max_tokens
+        return episode.cut or episode.trace.stop_reason is not None
+
+    def _advance(self, episodes: Sequence[Episode], samples: Sequence[Sampled]) -> None:
+        turns = []
+        for episode, sampled in zip(episodes, samples, strict=True):
+            episode.append(sampled.ids, own=True, logprobs=sampled.logprobs)
+            turns.append(Turn(episode.stage, episode.trace, self.encoder.text(sampled.ids)))
+        drive_many(turns, self.game.tool_actor)
+        for episode, sampled, turn in zip(episodes, samples, turns, strict=True):
+            trace = turn.trace()
+            record = TokenRecord(tuple(sampled.ids), tuple(sampled.logprobs or ()))
+            episode.trace = trace = replace(trace, steps=(*trace.steps[:-1], replace(trace.steps[-1], tokens=record)))
+            if trace.stop_reason is None:
+                closing = [] if sampled.ids[-1:] == [self.encoder.eos] else [self.encoder.eos]
+                episode.append([*closing, *self.encoder.between(trace.steps[-1].observation)], own=False)
+
+    # ------------------------------------------------------------------------------------------------------ the reward
+
+    def reward(
+        self,
+        mtr_reward: Sequence[float | None],
+        mtr_log: Sequence[Mapping[str, float | None]],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """The reward function for TRL: the rewards of the rollouts, with every part and metric logged by name."""
+        if log_metric is not None:
+            for name, value in _means(mtr_log):
+                log_metric(f"mtr/{name}", value)
+            for name, value in self.seconds.items():
+                log_metric(f"mtr/seconds/{name}", value)
+        return list(mtr_reward)
+
+
+def make_rollout_func(
+    env_id: str,
+    tokenizer: Tokenizer,
+    *,
+    max_turn_tokens: int = 256,
+    max_tokens: int = 4096,
+    seed: int = 0,
+    **options: Unpack[SyntheticOptions],
+) -> Rollouts:
+    """A ``rollout_func`` for TRL's ``GRPOTrainer`` on an environment id.
+
+    Args:
+        env_id: One of the package's ids.
+        tokenizer: The policy's, with a chat template.
+        max_turn_tokens: The most tokens the policy samples for one action.
+        max_tokens: The most tokens of an episode, prompt included; an episode that reaches it is over.
+        seed: Episode seeds follow from it; a group shares one.
+        **options: Those of ``gym.make(env_id, ...)``.
+    """
+    game = make_any_game(env_id, **options)
+    return Rollouts(game, tokenizer, max_turn_tokens=max_turn_tokens, max_tokens=max_tokens, seed=seed)
+
+
+def trainer_sampler(trainer: Any) -> Sampler:
+    """Samples from the trainer's model with the trainer's settings: vLLM where it is configured, else transformers."""
+    return vllm_sampler(trainer) if trainer.use_vllm else transformers_sampler(trainer)
+
+
+def vllm_sampler(trainer: Any) -> Sampler:
+    """Through the trainer's vLLM engine (colocate or server). Not run where this was written: it needs a GPU."""
+
+    def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        engine = trainer.vllm_generation
+        before, engine.max_completion_length = engine.max_completion_length, most
+        try:
+            _, ids, logprobs, _ = engine.generate(
+                prompts=[list(context) for context in contexts], images=None, num_generations=1
+            )
+        finally:
+            engine.max_completion_length = before
+        return [Sampled(list(i), [top[0] for top in lp]) for i, lp in zip(ids, logprobs, strict=True)]
+
+    return sample
+
+
+def transformers_sampler(trainer: Any) -> Sampler:
+    """Through ``model.generate`` of the trainer's own model."""
+    from trl.models.utils import unwrap_model_for_generation
+
+    def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        with unwrap_model_for_generation(
+            trainer.model_wrapped, trainer.accelerator, gather_deepspeed3_params=trainer.args.ds3_gather_for_generation
+        ) as model:
+            training = model.training
+            model.eval()
+            try:
+                return generate(model, trainer.processing_class, contexts, most, trainer.generation_config)
+            finally:
+                model.train(training)
+
+    return sample
+
+
+def generate(model: Any, tokenizer: Any, contexts: Sequence[Sequence[int]], most: int, config: Any) -> list[Sampled]:
+    """One sample for each context with ``model.generate``; without log-probabilities (the trainer computes its own)."""
+    import torch
+    from transformers import GenerationConfig
+
+    width = max(map(len, contexts))
+    pad = tokenizer.pad_token_id
+    ids = torch.tensor([[pad] * (width - len(c)) + list(c) for c in contexts], device=model.device)  # (batch, width)
+    attended = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=model.device)
+    settings = GenerationConfig(**{**config.to_dict(), "max_new_tokens": most, "max_length": None})
+    with torch.no_grad():
+        out = model.generate(input_ids=ids, attention_mask=attended, generation_config=settings)
+    return [Sampled(_until(row, tokenizer.eos_token_id), None) for row in out[:, width:].tolist()]
+
+
+def _until(ids: list[int], eos: int) -> list[int]:
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
+
+
+def _key(prompt: Prompt) -> str:
+    return json.dumps([[m["role"], m["content"]] for m in prompt])
+
+
+def _logprobs(episodes: Sequence[Episode]) -> list[list[float]] | None:
+    known = all(len(s.tokens.logprobs) == len(s.tokens.ids) for e in episodes for s in e.trace.steps if s.tokens)
+    return [episode.logprobs for episode in episodes] if known else None
+
+
+def _log(episode: Episode, reward: Reward) -> dict[str, float | None]:
+    """What is logged of one episode; ``None`` where it does not apply."""
+    trace = episode.trace
+    scored = reward.total is not None
+    measured = metrics(trace)._asdict() if scored else {}
+    return {
+        "reward": reward.total,
+        **reward.parts,
+        **measured,
+        "unscored": float(not scored),
+        "calls": float(trace.call_count),
+        "steps": float(len(trace.steps)),
+        "policy_faults": float(sum(fault.blame == "policy" for fault in trace.faults)),
+        "answered": float(trace.answer is not None),
+        "cut": float(episode.cut),
+    }
+
+
+def _means(logs: Sequence[Mapping[str, float | None]]) -> Iterator[tuple[str, float]]:
+    names = dict.fromkeys(name for log in logs for name in log)
+    for name in names:
+        values = [value for log in logs if (value := log.get(name)) is not None]
+        if values:
+            yield name, sum(values) / len(values)

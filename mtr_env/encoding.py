@@ -1,0 +1,115 @@
+"""Traces as token ids: one encoder makes the ids and masks of supervised fine-tuning and of reinforcement learning.
+
+Tokens that a policy sampled are never tokenised again: decoding and encoding again may give other ids. A sequence
+grows by appending: the prompt's ids, then for each step the ids of the action (sampled, or encoded from text when a
+teacher wrote it) and the ids that stand between two actions (the end of the turn, the observation, the opening of the
+next turn). ``mask`` is 1 on the policy's own tokens and 0 on all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from mtr_env.trace import Trace
+from mtr_env.transcript import Message
+
+_MARK = "\u2063mtr\u2063"  # stands for an action while the chat template is asked what follows one
+
+
+class Tokenizer(Protocol):
+    """What is needed of a tokenizer; those of ``transformers`` have it."""
+
+    eos_token_id: int | None
+    chat_template: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> list[int]:
+        """The ids of a text."""
+
+    def decode(self, token_ids: Sequence[int], *, skip_special_tokens: bool = ...) -> str:
+        """The text of ids."""
+
+    def apply_chat_template(
+        self, conversation: Sequence[Mapping[str, str]], *, tokenize: bool = ..., add_generation_prompt: bool = ...
+    ) -> Any:
+        """The text of a conversation."""
+
+
+class Encoded(NamedTuple):
+    """A sequence: ``prompt`` ids, then ``completion`` ids with a ``mask`` of the same length (1 = policy token)."""
+
+    prompt: list[int]
+    completion: list[int]
+    mask: list[int]
+
+
+class Encoder:
+    """Encodes conversations of one tokenizer, with its chat template.
+
+    ``eos`` is the id that ends a turn. Raises ``ValueError`` when the tokenizer has no chat template or no end-of-turn
+    token, or a template that changes or drops what stands before a later turn.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        if getattr(tokenizer, "chat_template", None) is None:
+            raise ValueError(
+                "The tokenizer has no chat template: set tokenizer.chat_template, or use an instruct model's."
+            )
+        if tokenizer.eos_token_id is None:
+            raise ValueError("The tokenizer has no eos_token: it is what ends a turn.")
+        self.tokenizer = tokenizer
+        self.eos: int = tokenizer.eos_token_id
+        opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
+        self._opening = opening
+        self._before_mark = self._render(opening)
+        self.between("observation")  # fails at the start, not in the middle of a training
+
+    def _render(self, messages: Sequence[Message]) -> str:
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        if not isinstance(text, str):
+            raise ValueError("The tokenizer's chat template does not give text.")
+        return text
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """The ids of the conversation up to the place where the policy writes its first action."""
+        return self._ids(self._render(messages))
+
+    def between(self, observation: str) -> list[int]:
+        """The ids between an action and the next one, the end-of-turn token that the policy itself writes excluded."""
+        turns = [{"role": "assistant", "content": _MARK}, {"role": "user", "content": observation}]
+        text = self._render([*self._opening, *turns])
+        before, found, after = text.partition(_MARK)
+        if not found or before != self._before_mark:
+            raise ValueError(
+                "The chat template does not append: it rewrites earlier turns when later ones come, so sampled tokens "
+                "could not be kept. Use a template that renders an assistant turn as it was written."
+            )
+        ids = self._ids(after)
+        return ids[1:] if ids[:1] == [self.eos] else ids
+
+    def action(self, text: str) -> list[int]:
+        """The ids of an action that was written, not sampled, with the end-of-turn token."""
+        return [*self._ids(text), self.eos]
+
+    def text(self, sampled: Sequence[int]) -> str:
+        """The action that sampled ids say: without the end-of-turn token."""
+        ids = list(sampled[:-1]) if sampled and sampled[-1] == self.eos else list(sampled)
+        return self.tokenizer.decode(ids, skip_special_tokens=False)
+
+    def trace(self, trace: Trace, messages: Sequence[Message]) -> Encoded:
+        """The ids and mask of a trace, from its prompt's ``messages``: those that were sampled where the trace has them
+        (``Step.tokens``), else those of the action's text."""
+        completion: list[int] = []
+        mask: list[int] = []
+        for number, step in enumerate(trace.steps):
+            own = list(step.tokens.ids) if step.tokens is not None else self.action(step.action)
+            completion += own
+            mask += [1] * len(own)
+            if number + 1 < len(trace.steps):
+                other = self.between(step.observation)
+                completion += other
+                mask += [0] * len(other)
+        return Encoded(self.prompt(messages), completion, mask)
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.tokenizer.encode(text, add_special_tokens=False))

@@ -1,0 +1,173 @@
+"""TRL's rollout function without TRL: a scripted sampler in place of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from byte_tokenizer import PAIR, ByteTokenizer
+
+from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func
+from mtr_env.policies.oracle import Oracle
+from mtr_env.registration import make_game
+from mtr_env.reward import score
+from mtr_env.trace import Response
+from mtr_env.transcript import messages
+
+TOKENIZER = ByteTokenizer()
+
+
+class Scripted:
+    """Samples what the oracle would write, byte by byte, with a non-canonical id where it can."""
+
+    def __init__(self, rollouts: Rollouts) -> None:
+        self.rollouts = rollouts
+        self.game = rollouts.game
+        self.batches: list[int] = []
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, trainer: Any) -> Scripted:
+        return self
+
+    def sample(self, contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        self.batches.append(len(contexts))
+        return [self._one(TOKENIZER.decode(context), most) for context in contexts]
+
+    def _one(self, context: str, most: int) -> Sampled:
+        prompt = next(p for p in self.actions if context.startswith(p))
+        turn = context.count("[assistant]") - 1
+        ids = self.rollouts.encoder.action(self.actions[prompt][turn])
+        ids = _non_canonical(ids)[:most]
+        return Sampled(ids, [-0.5] * len(ids))
+
+    @property
+    def actions(self) -> dict[str, list[str]]:
+        if not self._known:
+            for question_id in self.game.world.ids:
+                stage, trace = self.game.begin(question_id, 0)
+                chat = messages(trace, stage.prompt)
+                player, written = Oracle(self.game.grammar).for_episode(trace), []
+                from mtr_env.episode import drive
+
+                turns = list(chat)
+                while trace.stop_reason is None:
+                    action = player(turns, [])
+                    trace = drive(stage, trace, action, self.game.tool_actor)
+                    written.append(action)
+                    turns += [
+                        {"role": "assistant", "content": action},
+                        {"role": "user", "content": trace.steps[-1].observation},
+                    ]
+                self._known[TOKENIZER.apply_chat_template(chat, add_generation_prompt=True)] = written
+        return self._known
+
+
+def _non_canonical(ids: list[int]) -> list[int]:
+    out: list[int] = []
+    for i in ids:
+        if out and out[-1] == ord("t") and i == ord("o"):
+            out[-1] = PAIR
+        else:
+            out.append(i)
+    return out
+
+
+def scripted(**options: Any) -> tuple[Rollouts, Scripted]:
+    rollouts = Rollouts(make_game("MTR-HotpotQA-v0", limit=4, **options), TOKENIZER, max_tokens=20_000)
+    script = Scripted(rollouts)
+    rollouts.sampler = lambda trainer: script.sample
+    return rollouts, script
+
+
+def test_ids_masks_and_logprobs_are_those_recorded_in_the_trace_position_by_position() -> None:
+    rollouts, _ = scripted()
+    rows = rollouts.rows(rollouts.game.world.ids)
+    ids = [row["question_id"] for row in rows]
+    episodes = rollouts.play([(i, 5) for i in ids], rollouts.sampler(None))
+    for episode in episodes:
+        stage, start = rollouts.game.begin(episode.trace.question.id, 5)
+        encoded = rollouts.encoder.trace(episode.trace, messages(start, stage.prompt))
+        assert encoded == (episode.prompt_ids, episode.completion_ids, episode.mask)
+        assert PAIR in episode.completion_ids
+        assert len(episode.logprobs) == len(episode.completion_ids)
+        assert all((lp == -0.5) == bool(own) for lp, own in zip(episode.logprobs, episode.mask, strict=True))
+        assert score(episode.trace).total == 1.0
+
+
+def test_a_group_shares_question_and_seed_and_is_played_in_lock_step() -> None:
+    rollouts, script = scripted()
+    [first, second, *_] = rollouts.rows(rollouts.game.world.ids)
+    output = rollouts([first["prompt"]] * 3 + [second["prompt"]] * 3, SimpleNamespace())
+    assert script.batches[0] == 6
+    assert output["mtr_reward"] == [1.0] * 6
+    assert {len(output[key]) for key in ("prompt_ids", "completion_ids", "logprobs", "env_mask")} == {6}
+
+
+def test_rewards_and_every_part_are_logged_by_name() -> None:
+    rollouts, _ = scripted()
+    [row, *_] = rollouts.rows(rollouts.game.world.ids)
+    output = rollouts([row["prompt"]] * 2, SimpleNamespace())
+    logged: dict[str, float] = {}
+    rewards = rollouts.reward(output["mtr_reward"], output["mtr_log"], log_metric=logged.__setitem__, prompts=[])
+    assert rewards == [1.0, 1.0]
+    parts = ("reward", "answer", "contract", "provenance", "support", "economy", "em", "f1", "unscored", "calls")
+    assert {f"mtr/{name}" for name in parts} <= set(logged)
+    assert {"mtr/seconds/sample", "mtr/seconds/world"} <= set(logged)
+
+
+def test_an_unscored_episode_has_no_reward() -> None:
+    class Down:
+        name = "down"
+
+        def __deepcopy__(self, memo: object) -> Down:
+            return self
+
+        def respond(self, *request: object) -> Response:
+            raise ConnectionError
+
+    game = make_game("MTR-HotpotQA-v0", limit=1, tool_actor=Down())
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=20_000)
+    call = b'<tool_call>{"name":"search","arguments":{"query":"x"}}</tool_call>'
+    rollouts.sampler = lambda trainer: lambda contexts, most: [Sampled([*call, 256], None) for _ in contexts]
+    [row] = rollouts.rows(game.world.ids)
+    output = rollouts([row["prompt"]], SimpleNamespace())
+    assert output["mtr_reward"] == [None]
+    assert output["logprobs"] is None
+
+
+def test_an_action_that_was_cut_off_is_closed_by_a_token_that_is_not_the_policys() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=1, max_steps=2)
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=20_000, max_turn_tokens=5)
+    [episode] = rollouts.play([(game.world.ids[0], 0)], lambda contexts, most: [Sampled([97] * most, None)])
+    assert episode.completion_ids[:6] == [97] * 5 + [256]
+    assert episode.mask[:6] == [1] * 5 + [0]
+    assert [fault.kind for fault in episode.trace.faults] == ["malformed_action"] * 2
+
+
+def test_the_token_budget_ends_an_episode() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=1)
+    long_enough = len(Rollouts(game, TOKENIZER).encoder.prompt([{"role": "user", "content": ""}])) + 6000
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=long_enough, max_turn_tokens=10_000)
+    [episode] = rollouts.play([(game.world.ids[0], 0)], lambda contexts, most: [Sampled([97] * most, None)])
+    assert episode.cut and len(episode.context) >= long_enough
+
+
+def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:
+    rollouts = make_rollout_func("MTR-HotpotQA-v0", TOKENIZER, max_tokens=100)
+    with pytest.raises(ValueError, match="max_tokens is 100: raise it, or list the tools with a '-compact' grammar"):
+        rollouts.rows(rollouts.game.world.ids)
+    with pytest.raises(ValueError, match="make the data set with its dataset"):
+        rollouts([[{"role": "user", "content": "?"}]], SimpleNamespace())
+    with pytest.raises(ValueError, match="Did you mean 'MTR-HotpotQA-v0'"):
+        make_rollout_func("MTR-HotpotQ-v0", TOKENIZER)
+
+
+def test_two_questions_with_one_prompt_are_refused() -> None:
+    rollouts, _ = scripted()
+    first, second, *_ = rollouts.game.world.ids
+    rollouts.rows([first])
+    rollouts._questions[next(iter(rollouts._questions))] = second
+    with pytest.raises(ValueError, match="have the same prompt"):
+        rollouts.rows([first])

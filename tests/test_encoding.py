@@ -1,0 +1,84 @@
+"""Sampled tokens stay as they were sampled; the mask is 1 on the policy's tokens and on no others."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import pytest
+from byte_tokenizer import END, PAIR, ByteTokenizer
+from msgspec.structs import replace
+
+from mtr_env.encoding import Encoder
+from mtr_env.policies.oracle import Oracle
+from mtr_env.rollout import play
+from mtr_env.trace import TokenRecord, Trace
+from mtr_env.transcript import Message
+
+ENCODER = Encoder(ByteTokenizer())
+
+
+def played() -> tuple[Trace, list[Message]]:
+    env = gym.make("MTR-2WikiMultiHopQA-v0").unwrapped
+    trace = play(env, Oracle(), question_id=env.question_ids[1])
+    _, info = env.reset(seed=0, options={"question_id": trace.question.id})
+    return trace, info["messages"]
+
+
+def test_the_ids_of_a_trace_are_those_of_the_whole_conversation() -> None:
+    trace, prompt = played()
+    encoded = ENCODER.trace(trace, prompt)
+    turns = list(prompt)
+    for step in trace.steps:
+        turns += [{"role": "assistant", "content": step.action}, {"role": "user", "content": step.observation}]
+    whole = ByteTokenizer().apply_chat_template(turns[:-1], tokenize=False)
+    assert ByteTokenizer().decode(encoded.prompt + encoded.completion) == whole
+
+
+def test_the_mask_covers_the_actions_with_their_end_of_turn_and_nothing_else() -> None:
+    trace, prompt = played()
+    encoded = ENCODER.trace(trace, prompt)
+    assert len(encoded.mask) == len(encoded.completion)
+    own = [i for i, masked in zip(encoded.completion, encoded.mask, strict=True) if masked]
+    assert ByteTokenizer().decode(own) == "".join(step.action + END for step in trace.steps)
+    other = [i for i, masked in zip(encoded.completion, encoded.mask, strict=True) if not masked]
+    seen = [f"[user]{step.observation}{END}[assistant]" for step in trace.steps[:-1]]
+    assert ByteTokenizer().decode(other) == "".join(seen)
+
+
+def test_recorded_ids_are_kept_though_encoding_would_give_others() -> None:
+    trace, prompt = played()
+    first = trace.steps[0]
+    canonical = ENCODER.action(first.action)
+    at = next(i for i in range(len(canonical)) if canonical[i : i + 2] == list(b"to"))
+    sampled = [*canonical[:at], PAIR, *canonical[at + 2 :]]
+    assert ENCODER.text(sampled) == first.action and sampled != canonical
+    recorded = replace(trace, steps=(replace(first, tokens=TokenRecord(tuple(sampled))), *trace.steps[1:]))
+    encoded = ENCODER.trace(recorded, prompt)
+    assert encoded.completion[: len(sampled)] == sampled
+    assert encoded.mask[: len(sampled)] == [1] * len(sampled)
+
+
+def test_an_action_is_read_without_its_end_of_turn_token() -> None:
+    assert ENCODER.text([*b"abc", 256]) == "abc"
+    assert ENCODER.text([*b"abc"]) == "abc"
+    assert ENCODER.text([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "message"),
+    [("chat_template", None, "has no chat template"), ("eos_token_id", None, "has no eos_token")],
+)
+def test_a_tokenizer_that_cannot_be_used_is_refused_at_the_start(attribute: str, value: object, message: str) -> None:
+    tokenizer = ByteTokenizer()
+    setattr(tokenizer, attribute, value)
+    with pytest.raises(ValueError, match=message):
+        Encoder(tokenizer)
+
+
+def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
+    class Rewriting(ByteTokenizer):
+        def apply_chat_template(self, conversation, **options):  # type: ignore[no-untyped-def]
+            kept = [m for m in conversation if m["role"] != "system"] if len(conversation) > 2 else conversation
+            return super().apply_chat_template(kept, **options)
+
+    with pytest.raises(ValueError, match="does not append"):
+        Encoder(Rewriting())

@@ -1,0 +1,130 @@
+"""Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer.
+
+    python -m train.pretrain --out train/base --steps 600 --seed 0
+
+A sequence is made of random tokens (half of them names of the synthetic world in small groups) that come again later in
+it, in whole or in pieces. Predicting them needs induction: find where this token stood before, say what followed. The
+tags of the grammar occur only as random tokens among all others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from train.tokenizer import build
+
+
+@dataclass
+class Args:
+    """The recipe of the base model."""
+
+    out: Path = Path("train/base")
+    """Where the checkpoint goes."""
+    steps: int = 600
+    """Optimisation steps."""
+    batch: int = 32
+    """Sequences a step."""
+    length: int = 256
+    """Tokens a sequence."""
+    lr: float = 1e-3
+    """Peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)."""
+    seed: int = 0
+    """Weights and data follow from it."""
+    width: int = 128
+    """Size of the hidden states."""
+    layers: int = 4
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads."""
+
+
+def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
+    """A Llama model with tied embeddings and random weights."""
+    tokenizer = build()
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=args.width,
+        intermediate_size=3 * args.width,
+        num_hidden_layers=args.layers,
+        num_attention_heads=args.heads,
+        num_key_value_heads=args.heads,
+        max_position_embeddings=1024,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    return LlamaForCausalLM(config)
+
+
+def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, both (batch, length): a source of random tokens, then pieces of it again in random order.
+
+    Only the tokens of the repeated pieces have labels; the first token of a piece cannot be known and has none.
+    """
+    ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
+    labels = torch.full_like(ids, -100)
+    for row in range(args.batch):
+        source = args.length // 2
+        at = source
+        whole = row % 2 == 0  # half of the rows come again as a whole, half in pieces
+        while at < args.length:
+            size = source if whole else int(torch.randint(4, 24, (1,), generator=generator))
+            start = 0 if whole else int(torch.randint(0, source - size, (1,), generator=generator))
+            size = min(size, args.length - at)
+            ids[row, at : at + size] = ids[row, start : start + size]
+            labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
+            at += size
+    return ids, labels
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Trains and saves the base model."""
+    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__.split("\n", 1)[0])
+    for name, value in asdict(Args()).items():
+        parser.add_argument(f"--{name}", type=type(value), default=value)
+    args = Args(**vars(parser.parse_args(argv)))
+    torch.manual_seed(args.seed)
+    tokenizer = build()
+    model = make_model(args, len(tokenizer))
+    print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01)
+    warm = max(1, args.steps // 20)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda s: (s + 1) / warm if s < warm else 0.1 + 0.45 * (1 + math.cos(math.pi * s / args.steps)),
+    )
+    generator = torch.Generator().manual_seed(args.seed)
+    started = time.perf_counter()
+    for step in range(args.steps):
+        ids, labels = make_batch(generator, args, len(tokenizer))
+        output = model(input_ids=ids, labels=labels)
+        output.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 50 == 0 or step == args.steps - 1:
+            known = labels[:, 1:] != -100
+            right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:])[known].float().mean()
+            print(
+                f"step {step:4d}  loss {output.loss.item():.3f}  copied {right:.3f}  "
+                f"{time.perf_counter() - started:.0f} s",
+                flush=True,
+            )
+    args.out.mkdir(parents=True, exist_ok=True)
+    model.to(torch.float32).save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
+    (args.out / "recipe.json").write_text(json.dumps({**asdict(args), "out": str(args.out)}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
