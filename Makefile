@@ -15,7 +15,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-demo: $(STAMP) ## play a few questions and show the traces
+demo: $(STAMP) ## build a synthetic world, audit it, play four policies, print a table
 	$(BIN)/python -m benchmarks.demo
 
 test: $(STAMP) ## the core tier: unit tests, doctests, README

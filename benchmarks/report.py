@@ -149,5 +149,3 @@ def markdown(report: Report) -> str:
     lines += ["", "| other | |", "|---|---|", *[f"| {name} | {value:.3g} |" for name, value in report.others.items()]]
     lines += ["", "| peer | what it is and does |", "|---|---|", *[f"| {n} | {d} |" for n, d in report.peers.items()]]
     return "\n".join(lines) + "\n"
-
-

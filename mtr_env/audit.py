@@ -199,7 +199,7 @@ class _Audit:
             self._question(question_id, seed + i)
             if on_question is not None:
                 on_question(i + 1, len(ids), i + 1 - len(self.unprovable))
-        corpus = self.oracle.actor._corpus if isinstance(self.oracle.actor, GroundedToolActor) else None
+        corpus = self.oracle.actor.corpus if isinstance(self.oracle.actor, GroundedToolActor) else None
         if corpus is not None:
             self.corpus_answers = answers_in(corpus, [self.game.world.question(i).golds for i in ids])
         gold, other = self.gold.share, self.distractor.share

@@ -1,7 +1,7 @@
 """Randomness as a function: the same key gives the same number on every machine and Python version.
 
 A stream of random numbers depends on how many draws came before; a function of a key does not. So memo hits,
-batching, the order of asynchronous calls, and ``PYTHONHASHSEED`` change nothing (DESIGN, section 2).
+batching, the order of asynchronous calls, and ``PYTHONHASHSEED`` change nothing.
 """
 
 from __future__ import annotations

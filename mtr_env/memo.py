@@ -3,8 +3,11 @@ remembered."""
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
+
+_PLACES, _MARKS = 1024, 65521  # a key's mark in 16 bits; no common divisor, so that place and mark say more than one
 
 Source = TypeVar("Source")
 Derived = TypeVar("Derived")
@@ -42,8 +45,8 @@ class IdentityCache(Generic[Source, Derived]):
 class Memo(Generic[Key, Value]):
     """Remembers the values of keys that come up more than once, at most ``size`` of them.
 
-    The first time only the key's hash is kept, so what never comes again costs next to nothing: most actions of an
-    exploring policy are new, and the actions of a group of rollouts are alike.
+    The first time a key only leaves a mark in a small table, so what never comes again costs nothing: most actions of
+    an exploring policy are new, and the actions of a group of rollouts are alike.
 
     >>> memo = Memo(10)
     >>> [memo.comes_again("a"), memo.comes_again("a")]
@@ -57,19 +60,19 @@ class Memo(Generic[Key, Value]):
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._marks: set[int] = set()
+        self._marks = array("H", bytes(2 * _PLACES))
         self._entries: dict[Key, Value] = {}
         self.get = self._entries.get
         """The remembered value, or ``None``."""
 
     def comes_again(self, key: Key) -> bool:
-        """Whether this was asked of the key (or one with its hash) before: then its value is worth a :meth:`put`."""
-        mark = hash(key)
-        if mark in self._marks:
+        """Whether this was asked of the key (or, seldom, of one with its mark) lately: then its value is worth a
+        :meth:`put`."""
+        digest = hash(key)
+        place, mark = digest % _PLACES, digest % _MARKS + 1
+        if self._marks[place] == mark:
             return True
-        if len(self._marks) >= 4 * self._size:
-            self._marks.clear()
-        self._marks.add(mark)
+        self._marks[place] = mark
         return False
 
     def put(self, key: Key, value: Value) -> None:

@@ -2,7 +2,7 @@
 
 ``mtr-v0``:  R = answer x (1 - w + w x c),  w = 0.4,  c = the mean of the consistency parts that are not ``None``
 (0 without a tool call). It is a product: a consistent wrong answer earns nothing, and a lucky right answer without
-evidence earns 0.6. The paper publishes no formula; this one is ours (DESIGN, section 5).
+evidence earns 0.6. The paper publishes no formula; this one is ours (``docs/reward.md``).
 
 Everything here is a pure function of the trace: the reward that was paid and the reward of the saved trace are equal.
 """
@@ -116,7 +116,7 @@ def unscored(trace: Trace) -> str | None:
 def exact(trace: Trace) -> float:
     """1 when the answer equals a gold answer or alias after the official normalisation, else 0."""
     answer = trace.answer
-    return float(answer is not None and any([exact_match(answer, gold) for gold in trace.question.golds]))
+    return float(answer is not None and any(exact_match(answer, gold) for gold in trace.question.golds))
 
 
 def word_f1(trace: Trace) -> float:

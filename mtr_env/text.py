@@ -51,6 +51,11 @@ def fold(text: str) -> str:
     return _fold_cached(text) if len(text) <= _CACHED_LENGTH else _fold(text)
 
 
+def folded_words(text: str) -> list[str]:
+    """The words of ``fold(text)``, without a place in its cache: for texts that hardly come again, such as queries."""
+    return _fold(text).split()
+
+
 def name_key(text: str) -> str:
     """A key under which two spellings of one name meet: folded, without a trailing parenthesis.
 

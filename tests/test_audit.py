@@ -11,11 +11,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from mtr_env.audit import SHORT_CUTS, AuditReport, audit
+from mtr_env.audit import SHORT_CUTS, AuditReport, CorpusAnswers, answers_in, audit
 from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.question import Question
 from mtr_env.registration import DATASETS, make_game, make_synthetic_game
 from mtr_env.tool import Toolset
+from mtr_env.toolactors.corpus import Corpus, Document
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Response
@@ -247,3 +248,14 @@ def test_noise_is_named_where_it_defeats_the_oracle() -> None:
     report = audit(make_synthetic_game(limit=10, noise={"tool_failure": 1.0}), short_cuts=())
     assert report.provable == 0
     assert all("responses were noise" in item.reason for item in report.unprovable)
+
+
+def test_gold_answers_are_looked_up_in_a_corpus_by_their_words() -> None:
+    corpus = Corpus([Document("Åbo", "Turku's old name."), Document("Ann Aalto", "A painter of Oulu.")])
+    golds = [("Turku",), ("Helsinki", "ann aalto"), ("Oulu painter",), ("yes",), ("Abo",), ("Tur",)]
+    assert answers_in(corpus, golds) == CorpusAnswers(answers=5, found=3)
+
+
+def test_a_report_says_whether_its_actor_has_noise_and_a_corpus(synthetic: AuditReport) -> None:
+    assert (synthetic.noisy, synthetic.corpus_answers) == (False, None)
+    assert audit(make_synthetic_game(limit=2, noise=0.2), short_cuts=()).noisy

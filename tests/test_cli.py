@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from mtr_env.cli import main
 from mtr_env.cli.progress import Progress
 from mtr_env.cli.tables import columns
 from mtr_env.evaluate import score_file
-from mtr_env.registration import ENV_IDS
+from mtr_env.registration import ENV_IDS, make_synthetic_game
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("run", "MTR-Synthetic-v0", "--limit", "5", "--policy", "oracle", "--out")
@@ -32,11 +33,41 @@ def error_of(capsys: Capture, *argv: str) -> str:
     return err
 
 
-def test_list_has_a_line_for_each_id(capsys: Capture) -> None:
+def test_list_has_each_id_with_its_splits_in_80_columns(capsys: Capture) -> None:
     assert main(["list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[1:]] == list(ENV_IDS)
-    assert all("sample" in line for line in lines)
+    assert [line.split(":")[0] for line in lines if line.startswith("MTR-")] == list(ENV_IDS)
+    assert all(len(line) <= 80 for line in lines)
+    assert "  sample (24, bundled); train, validation (hub: hotpotqa/hotpot_qa)" in lines
+    assert "  sample (24, bundled); validation (= test) (hub: chiayewken/bamboogle)" in lines
+
+
+def help_of(command: str, capsys: Capture) -> str:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    return " ".join(capsys.readouterr().out.split())
+
+
+def test_help_says_what_has_to_be_said(capsys: Capture) -> None:
+    assert "called once per run" in help_of("run", capsys)
+    assert "for_episode(trace)" in help_of("run", capsys)
+    assert "What the report says" in help_of("audit", capsys)
+    for command in ("run", "audit"):
+        assert "Required for a data set: --split or --source" in help_of(command, capsys)
+    assert "bundled sample, unless" in help_of("play", capsys)
+
+
+def test_the_defaults_in_the_help_are_those_of_the_library(capsys: Capture) -> None:
+    text = help_of("play", capsys)
+    game = make_synthetic_game()
+    assert f"(MTR-Synthetic-v0: {len(game.world.ids)})" in text
+    assert f"steps of an episode (default {game.setup.max_steps})" in text
+    assert "distractor tools of a toolset (3)" in text
+    assert "extra_tools=3" in game.setup.tool_maker
+    assert "distractors=6" in game.setup.world.source
+    assert "paragraphs beside the gold ones (6)" in text
+    assert "hops=2,3,4" in game.setup.world.source
+    assert "some of 2,3,4" in text
 
 
 @pytest.mark.parametrize("command", [[], ["list"], ["play"], ["run"], ["score"], ["audit"]])
@@ -53,6 +84,7 @@ def test_run_writes_traces_and_a_summary_and_prints_it(tmp_path: Path, capsys: C
     assert err == ""
     assert "policy oracle: 5 episodes, 5 scored, 0 unscored" in out
     assert "em                        1.000  [0.566, 1.000]" in out
+    assert "  answer                  1.000  [0.566, 1.000]" in out
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert {"episodes", "scored", "unscored", "metrics", "reward", "parts"} <= set(summary)
     assert len((tmp_path / "traces.jsonl").read_bytes().splitlines()) == 5
@@ -126,6 +158,7 @@ def test_a_data_set_is_not_taken_without_saying_which_split(
         ("run MTR-Synthetic-v0 --policy oracle --out x --source y", "--source is not for MTR-Synthetic-v0"),
         ("run MTR-HotpotQA-v0 --split sample --policy oracle --out x --hops 2", "--hops is for MTR-Synthetic-v0"),
         ("run MTR-Synthetic-v0 --pol oracle --out x", "required: --policy"),
+        ("run MTR-HotpotQA-v0 --source= --policy oracle --out x", "The source is empty"),
         ("score nowhere", "No file 'nowhere"),
         ("audit MTR-Synthetic-v0 --json no/folder/x.json", "there is no folder 'no/folder'"),
         ("play MTR-HotpotQA-v0 --question-id nothing", "No question with id 'nothing'"),
@@ -143,7 +176,93 @@ def test_a_mistake_gets_one_clear_line(
 
 def test_an_out_that_is_a_file_is_named(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "taken").write_text("")
-    assert "taken" in error_of(capsys, *RUN, str(tmp_path / "taken"))
+    message = error_of(capsys, *RUN, str(tmp_path / "taken"))
+    assert "--out is a folder" in message
+    assert "taken' is a file" in message
+
+
+QUESTION = '{"Question": "Where was the owner of the House born?", "Answer": "Turku"}\n'
+
+
+def test_errors_speak_the_words_of_the_command_line(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "rows.jsonl").write_text(QUESTION)
+    message = error_of(capsys, "audit", "MTR-Bamboogle-v0", "--source", str(tmp_path / "rows.jsonl"))
+    assert "Give --corpus FILE" in message
+    assert "--split sample has paragraphs" in message
+    assert not re.search("corpus=|tool_actor|split=", message)
+
+
+def test_an_error_of_several_lines_keeps_them(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "rows.jsonl").write_text(f'{QUESTION}{{"Question": ""}}\nnonsense\n')
+    assert main(["audit", "MTR-Bamboogle-v0", "--source", str(tmp_path / "rows.jsonl")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("mtr-env: error: ")
+    assert [line.split(":")[0] for line in lines[1:]] == ["  line 2", "  line 3"]
+
+
+def test_a_corpus_is_measured_and_one_that_does_not_fit_is_a_warning(tmp_path: Path, capsys: Capture) -> None:
+    pytest.importorskip("bm25s")
+    (tmp_path / "rows.jsonl").write_text(QUESTION)
+    for text, count in (("Ann was born in Turku.", 1), ("It is red.", 0)):
+        (tmp_path / "pages.jsonl").write_text(json.dumps({"title": "House", "text": text}))
+        argv = ["--source", str(tmp_path / "rows.jsonl"), "--corpus", str(tmp_path / "pages.jsonl")]
+        assert main(["audit", "MTR-Bamboogle-v0", *argv]) == 0
+        out = capsys.readouterr().out
+        assert f"{count} of 1 gold answers occur in the corpus\n" in out
+        assert ("warning: only 0 of 1 gold answers occur in the corpus" in out) == (count == 0)
+
+
+BAD_POLICIES = """
+def number(messages, tools):
+    return 42
+
+async def inner(messages, tools):
+    return "x"
+
+def later(messages, tools):
+    return inner(messages, tools)
+
+def broken(messages, tools):
+    raise ZeroDivisionError("a bug of the policy")
+"""
+
+
+@pytest.fixture
+def bad_policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bad_policies.py").write_text(BAD_POLICIES)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "bad_policies", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("name", "found"), [("number", "returned int: 42"), ("later", "returned coroutine")])
+def test_an_action_that_is_not_text_is_one_clear_line(
+    name: str, found: str, bad_policies: Path, capsys: Capture
+) -> None:
+    argv = ["run", "MTR-Synthetic-v0", "--policy", f"bad_policies:{name}", "--out", str(bad_policies / "out")]
+    message = error_of(capsys, *argv)
+    assert f"The policy {name} must return the text of its action, a str; it {found}" in message
+
+
+def test_what_a_policy_raises_keeps_its_traceback_and_gets_a_note(bad_policies: Path) -> None:
+    argv = ["run", "MTR-Synthetic-v0", "--policy", "bad_policies:broken", "--out", str(bad_policies / "out")]
+    with pytest.raises(ZeroDivisionError) as caught:
+        main(argv)
+    assert caught.traceback[-1].name == "broken"
+    [note] = caught.value.__notes__
+    assert "episode 1 of 1000 (question 'synthetic-sample-0-0', seed 0). 0 finished episodes are kept in" in note
+    assert "traces.jsonl; the same command goes on from there." in note
+
+
+def test_tables_of_a_run_and_an_audit_fit_100_columns(tmp_path: Path, capsys: Capture) -> None:
+    noise = ("--noise", "tool_failure=0.125,not_found=0.125,partial=0.125,contradicting=0.125")
+    assert main([*RUN, str(tmp_path), "--quiet", *noise]) == 0
+    assert main(["audit", "MTR-Synthetic-v0", "--limit", "5", *noise]) == 0
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if len(line) > 100] == []
+    assert "\n\nfamily " in out
+    assert "\n\nhops  episodes  EM " in out
+    assert "(with this noise)" in out
 
 
 def test_the_knobs_of_the_synthetic_world_reach_it(tmp_path: Path, capsys: Capture) -> None:
@@ -152,7 +271,7 @@ def test_the_knobs_of_the_synthetic_world_reach_it(tmp_path: Path, capsys: Captu
     summary = score_file(tmp_path)
     assert set(summary.hops) == {"3"}
     assert set(summary.families) <= {"bridge", "count"}
-    assert summary.tool_maker == "template(extra_tools=1)"
+    assert (summary.tool_maker or "").startswith("template(extra_tools=1")
     assert "tool_failure=0.25" in (summary.tool_actor or "")
     assert (summary.split, summary.grammar, summary.max_steps) == ("test", "react", 9)
 
@@ -191,6 +310,25 @@ def test_play_shows_the_reward_by_its_parts() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "answer: nobody\ngold answer: " in done.stdout
     assert "  provenance  1.000" in done.stdout
+    assert "[1/8] > search somebody\n" in done.stdout
+    assert "[2/8] > answer nobody\n" in done.stdout
+
+
+def test_play_shows_what_a_model_would_see() -> None:
+    done = play("MTR-HotpotQA-v0", "--seed", "3", "--show-prompt", typed="search somebody\nanswer nobody\n")
+    assert "--- system\nAnswer the question" in done.stdout
+    assert "--- user\nQuestion: " in done.stdout
+    assert "<tools>" in done.stdout
+    assert "--- user\n<tool_response>" in done.stdout
+
+
+def test_ctrl_c_in_play_speaks_of_no_files(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    def interrupt(prompt: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.input", interrupt)
+    assert main(["play", "MTR-HotpotQA-v0"]) == 130
+    assert capsys.readouterr().err == "\nmtr-env: interrupted.\n"
 
 
 def test_play_can_be_left() -> None:

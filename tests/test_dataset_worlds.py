@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 import pickle
 import re
 import sys
@@ -54,7 +55,7 @@ def check_question(question: Question) -> None:
     assert [ref for ref in refs if not exists(question, ref)] == []
     assert all(unit.any_of and len(set(unit.any_of)) == len(unit.any_of) for unit in question.evidence)
     assert all(fact.subject and fact.relation and fact.object for fact in question.facts)
-    places = [int(fact.sources[0][1:].split("s")[0]) if fact.sources else 10**9 for fact in question.facts]
+    places = [int(fact.sources[0][1:].split("s")[0]) if fact.sources else 0 for fact in question.facts]
     assert list(zip(places, question.facts, strict=True)) == sorted(
         zip(places, question.facts, strict=True), key=lambda pair: (pair[0], pair[1].relation, pair[1].object)
     )
@@ -410,8 +411,8 @@ def test_merged_facts_do_not_tell_which_are_gold() -> None:
         Fact("the house", "director", "Ben", ("p1s2",)),
     ]
     merged = with_facts(question, extracted)
-    assert merged.facts == (extracted[0], extracted[2], extracted[3], gold, Fact("X", "r", "y"))
-    assert merged.evidence == (Evidence(("t3", "p1s0")),)
+    assert merged.facts == (extracted[0], Fact("X", "r", "y"), extracted[2], extracted[3], gold)
+    assert merged.evidence == (Evidence(("t4", "p1s0")),)
 
 
 # -- the hub, with a stand-in for `datasets`
@@ -428,6 +429,7 @@ def hub(shared_data: Data, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, .
         if path == "chiayewken/bamboogle":
             return [{"Question": "Who?", "Answer": "Ann"}]
         if path != "hotpotqa/hotpot_qa":
+            logging.getLogger("huggingface_hub.utils").warning("Retrying in 1s")
             raise ConnectionError("Couldn't reach the Hub")
         return [json.loads(line) for line in lines]
 
@@ -454,11 +456,15 @@ def test_bamboogles_only_hub_split_has_two_names(hub: list[tuple[Any, ...]]) -> 
     assert worlds[0].ids == worlds[1].ids
 
 
-def test_a_hub_that_does_not_answer_names_the_local_way(hub: list[tuple[Any, ...]]) -> None:
+def test_a_hub_that_does_not_answer_names_the_local_way(
+    hub: list[tuple[Any, ...]], caplog: pytest.LogCaptureFixture
+) -> None:
+    level = logging.getLogger("huggingface_hub").level
     with pytest.raises(DatasetError) as caught:
         open_world("musique", split="train")
     assert "Cannot load dgslibisey/MuSiQue (train) from the Hugging Face hub: ConnectionError" in str(caught.value)
     assert 'source="FILE" in Python, --source FILE on the command line' in str(caught.value)
+    assert (caplog.text, logging.getLogger("huggingface_hub").level) == ("", level)
 
 
 def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.evaluate import (
     Summary,
+    interval,
     load_policy,
     mean_interval,
     read_traces,
@@ -82,6 +83,14 @@ def test_nothing_has_no_interval() -> None:
     assert mean_interval([]) is None
 
 
+def test_one_number_has_one_interval_whatever_it_is_called(game: Game, tmp_path: Path) -> None:
+    summary = run(game, "first-search", tmp_path, episodes=N)
+    assert summary.intervals["em"] == summary.part_intervals["answer"] == wilson(N * summary.metrics["em"], N)  # type: ignore[operator]
+    assert interval([0.0, 1.0, 1.0]) == wilson(2, 3)
+    assert interval([0.5, 1.0]) == mean_interval([0.5, 1.0])
+    assert interval([]) is None
+
+
 @pytest.mark.parametrize("n", [8, 24, 100])
 @pytest.mark.parametrize("name", ["binary", "rare failures", "uniform", "zero or high", "nearly constant"])
 def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str, n: int) -> None:
@@ -95,10 +104,10 @@ def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str,
     }[name]
     covered = 0
     for row in draws:
-        interval = mean_interval([float(value) for value in row])
-        assert interval is not None
-        assert 0 <= interval[0] <= row.mean() <= interval[1] <= 1
-        covered += interval[0] <= truth <= interval[1]
+        found = mean_interval([float(value) for value in row])
+        assert found is not None
+        assert 0 <= found[0] <= row.mean() <= found[1] <= 1
+        covered += found[0] <= truth <= found[1]
     assert covered / len(draws) >= 0.94
 
 
@@ -323,7 +332,7 @@ def test_another_policy_or_seed_or_setup_is_refused_by_name(game: Game, tmp_path
         ({"grammar": "react"}, "grammar is 'hermes' there and 'react' here"),
         ({"max_steps": 5}, "max_steps is 8 there and 5 here"),
         ({"rubric": "f1"}, "rubric is 'mtr-v0' there and 'f1' here"),
-        ({"extra_tools": 1}, "tool_maker is 'template(extra_tools=3)' there"),
+        ({"extra_tools": 1}, "tool_maker is 'template(extra_tools=3"),
         ({"noise": 0.2}, "tool_actor is 'grounded' there"),
         ({"distractors": 3}, "world fingerprint is"),
     ]:
@@ -359,8 +368,17 @@ def test_a_bad_line_is_named_by_file_and_line(bad: bytes, game: Game, finished: 
     lines = finished.splitlines(keepends=True)
     out = interrupted(tmp_path / "run", game, lines[0] + bad + lines[1])
     assert "traces.jsonl, line 2: expected an episode" in refusal(out, game)
-    with pytest.raises(DatasetError, match=r"traces\.jsonl, line 2: expected an episode"):
+    with pytest.raises(
+        DatasetError, match=r"traces\.jsonl, line 2: expected an episode .* Delete that line .* restore"
+    ):
         score_file(out)
+
+
+def test_a_file_without_a_finished_episode_says_so(finished: bytes, tmp_path: Path) -> None:
+    for data in (b"", b"\n", finished.splitlines()[0][:-9]):
+        (tmp_path / "traces.jsonl").write_bytes(data)
+        with pytest.raises(DatasetError, match=r"traces\.jsonl holds no finished episode"):
+            score_file(tmp_path, say=lambda text: None)
 
 
 def test_an_unfinished_episode_is_named(finished: bytes, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +108,27 @@ def test_a_folder_with_no_or_several_matches_is_listed(write: Write, tmp_path: P
     assert "2 match" in message("hotpotqa", tmp_path, split="validation")
 
 
+def test_a_folder_of_unrelated_files_says_that_none_looks_like_the_data_set(write: Write, tmp_path: Path) -> None:
+    write("MANIFEST.json", json.dumps({"files": [{"name": "a"}]}, indent=2))
+    write("package.json", "{}")
+    text = message("hotpotqa", tmp_path)
+    assert "No file of the folder" in text
+    assert "looks like the data set: MANIFEST.json, package.json hold no rows with a question." in text
+    write("rows.json", GOOD)
+    assert open_world("hotpotqa", source=tmp_path).ids == ("h0", "h1", "h2")
+
+
+def test_an_empty_source_is_an_error() -> None:
+    with pytest.raises(DatasetError, match="The source is empty"):
+        open_world("hotpotqa", source="")
+
+
+def test_a_packed_file_is_to_be_unpacked(write: Write, tmp_path: Path) -> None:
+    path = write("dev.jsonl.gz", gzip.compress(GOOD.encode()))
+    assert "dev.jsonl.gz is packed (gzip): unpack it" in message("hotpotqa", path)
+    assert "Unpack dev.jsonl.gz first." in message("hotpotqa", tmp_path)
+
+
 @pytest.mark.parametrize(
     ("world", "row", "guess"),
     [
@@ -154,7 +176,7 @@ def test_invalid_json_in_the_middle_is_named(write: Write, broken: str) -> None:
 def test_bytes_that_are_not_utf8_are_named(write: Write) -> None:
     text = message("hotpotqa", write("rows.jsonl", GOOD.encode().replace(b"Where", b"Wher\xe9", 1)))
     assert "1 bad and 2 good rows" in text and "line 1: 'utf-8' codec can't decode byte 0xe9" in text
-    for start in (b"PAR1", b"\x1f\x8b\x08", "[".encode("utf-16")):
+    for start in (b"PAR1", "[".encode("utf-16")):
         assert "not a UTF-8 text file" in message("hotpotqa", write("rows.bin", start + b"data"))
 
 

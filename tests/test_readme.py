@@ -1,8 +1,8 @@
-"""The README's examples are run as a reader would run them.
+"""The examples of the README and of docs/ are run as a reader would run them.
 
-In the order of the page, in one temporary folder: ```python blocks in one namespace, and from ```console blocks the
-commands (`$ …`) that start with `mtr-env`, whose output must be the one shown (`...` stands for anything). Commands
-that set up or take long are only looked up: make targets, `python -m` programs, extras.
+In the order of the page, in one temporary folder each: ```python blocks in one namespace, and from ```console blocks
+the commands (`$ …`) that start with `mtr-env` or pipe into it, whose output must be the one shown (`...` stands for
+anything). Commands that set up or take long are only looked up: make targets, `python -m` programs, extras.
 A block under the line `<!-- not run: reason -->` is not run.
 """
 
@@ -22,7 +22,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
+PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")))
 BLOCK = re.compile(r"^(<!-- not run: .+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
 
 
@@ -38,58 +38,69 @@ class Command(NamedTuple):
     output: str
 
 
+class Page(NamedTuple):
+    name: str
+    text: str
+
+
 def blocks(page: str) -> list[Block]:
     return [Block(m[2], m[3], page.count("\n", 0, m.start(3)) + 1, run=m[1] is None) for m in BLOCK.finditer(page)]
 
 
-def commands(block: Block) -> list[Command]:
+def commands(block: Block, page: str) -> list[Command]:
     joined = block.code.replace("\\\n", " ")
     before, *prompts = re.split(r"^\$ ", joined, flags=re.M)
-    assert prompts and not before.strip(), f"README.md:{block.line}: a console block begins with '$ ' and a command"
+    assert prompts and not before.strip(), f"{page}:{block.line}: a console block begins with '$ ' and a command"
     return [Command(*prompt.partition("\n")[::2]) for prompt in prompts]
 
 
-def run_command(command: Command, folder: Path, line: int) -> None:
+def run_command(command: Command, folder: Path, where: str) -> None:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     done = subprocess.run(
         command.text, shell=True, cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True
     )
-    where = f"README.md:{line}: $ {command.text}"
+    where = f"{where}: $ {command.text}"
     assert done.returncode == 0, f"{where}\nexit code {done.returncode}\n{done.stdout}{done.stderr}"
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     as_shown = doctest.OutputChecker().check_output(command.output, done.stdout, flags)
     assert as_shown or not command.output.strip(), f"{where}\nshown:\n{command.output}\nprinted:\n{done.stdout}"
 
 
-@pytest.fixture
-def page() -> str:
-    return README.read_text(encoding="utf-8")
+@pytest.fixture(params=PAGES)
+def page(request: pytest.FixtureRequest) -> Page:
+    return Page(request.param, (ROOT / request.param).read_text(encoding="utf-8"))
 
 
-def test_every_example_of_the_readme_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = types.ModuleType("readme")
-    monkeypatch.setitem(sys.modules, "readme", module)  # dataclasses and pickle look their module up
+def test_every_example_of_a_page_runs(page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)  # dataclasses and pickle look their module up
     monkeypatch.chdir(tmp_path)
-    runnable = [block for block in blocks(page) if block.run]
-    assert any(block.language == "python" for block in runnable), "README.md shows no python example that can be run"
+    runnable = [block for block in blocks(page.text) if block.run]
     for block in runnable:
         if block.language == "python":
-            padded = "\n" * (block.line - 1) + block.code  # so that a traceback names README's lines
-            exec(compile(padded, str(README), "exec"), module.__dict__)
+            padded = "\n" * (block.line - 1) + block.code  # so that a traceback names the page's lines
+            exec(compile(padded, str(ROOT / page.name), "exec"), module.__dict__)
         else:
-            for command in commands(block):
-                if command.text.startswith("mtr-env"):
-                    run_command(command, tmp_path, block.line)
+            for command in commands(block, page.name):
+                if re.match(r"(printf .*\| )?mtr-env ", command.text):
+                    run_command(command, tmp_path, f"{page.name}:{block.line}")
 
 
-def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: str) -> None:
-    for block in blocks(page):
+def test_the_readme_shows_a_python_example_and_links_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert any(block.language == "python" and block.run for block in blocks(text))
+    assert [name for name in PAGES[1:] if f"({name})" not in text] == []
+
+
+def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: Page) -> None:
+    for block in blocks(page.text):
         if block.language == "python" and not block.run:
-            ast.parse(block.code, f"README.md:{block.line}")
+            ast.parse(block.code, f"{page.name}:{block.line}")
 
 
-def test_the_readme_names_only_targets_programs_and_extras_that_exist(page: str) -> None:
-    text = "\n".join(c.text for block in blocks(page) if block.language == "console" for c in commands(block))
+def test_a_page_names_only_targets_programs_and_extras_that_exist(page: Page) -> None:
+    consoles = [block for block in blocks(page.text) if block.language == "console"]
+    text = "\n".join(c.text for block in consoles for c in commands(block, page.name))
     targets = set(re.findall(r"^([\w.-]+):", (ROOT / "Makefile").read_text(), re.M))
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
     programs = [

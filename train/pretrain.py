@@ -66,21 +66,19 @@ def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
 
 
 def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): a source of random tokens, then pieces of it again in random order.
+    """Ids and labels, both (batch, length): a source of random tokens, again and again until the row is full.
 
-    Only the tokens of the repeated pieces have labels; the first token of a piece cannot be known and has none.
+    The first token of a repetition cannot be known and has no label, nor has the source.
     """
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
     for row in range(args.batch):
-        source = args.length // 2
+        # Sources of many lengths: with a fixed one, "so many tokens ago" would do in place of reading.
+        source = int(torch.randint(8, args.length // 2, (1,), generator=generator))
         at = source
-        whole = row % 2 == 0  # half of the rows come again as a whole, half in pieces
         while at < args.length:
-            size = source if whole else int(torch.randint(4, 24, (1,), generator=generator))
-            start = 0 if whole else int(torch.randint(0, source - size, (1,), generator=generator))
-            size = min(size, args.length - at)
-            ids[row, at : at + size] = ids[row, start : start + size]
+            size = min(source, args.length - at)
+            ids[row, at : at + size] = ids[row, :size]
             labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
             at += size
     return ids, labels

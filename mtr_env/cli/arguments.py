@@ -94,37 +94,50 @@ def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
     knobs.add_argument("--world-seed", type=int, metavar="N", help="another number, another world (0)")
 
 
-_OPTIONAL = "A data set's bundled sample is played unless one of these says otherwise."
-_REQUIRED = "--split or --source is required for the data sets, so that nobody takes the sample for the benchmark."
+_OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
+_REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark)."
 _YOUR_POLICY = """
 
-A policy of your own is given as module:attr, where the module may lie in the current folder:
-  a function (messages, tools) -> action text    called for every step
-  an object that can be called like that         the same
-  a class or function without arguments          called once per run, to make such an object
-  an object with for_episode(trace)              asked once per episode for its player, which so has a memory"""
+A policy of your own is module:attr; the module may lie in the current folder:
+  a function (messages, tools) -> text   called for every step
+  an object that can be called so        the same
+  a class or function without arguments  called once per run, to make the policy
+  an object with for_episode(trace)      called once per episode, to make that
+                                         episode's player: memory per episode"""
 _LEGEND = """
 
 What the report says:
-  oracle             knows the gold evidence and copies every word from what it has seen
-  provable           questions that the oracle solves with EM and reward 1.0 (with --noise: with this noise)
-  first-search ...   short cuts, which should earn little; a warning when one earns half of the oracle's reward
+  oracle             knows the gold evidence, copies every word from what it saw
+  provable           questions that the oracle solves with EM and reward 1.0
+                     (with --noise: with this noise)
+  first-search, ...  short cuts, which should earn little; a warning says when
+                     one earns more than half of what the oracle does
   leaks              tools whose name or description gives the answer away
-  toolset problems   tools that break a rule: an unportable name, an invalid schema, too large
+  toolset problems   an unportable name, an invalid schema, too many tools, ...
   invalid responses  responses that break the tool's own response schema
-  annotations dropped  marks of the data set that point to nothing (a sentence or title that is not there)
-  relation tools that know a page's title  get_director and the like, asked about every title of a question's pages:
-                     how often those that the question needs (gold) and the others (distractors) find something;
-                     near 0 is good for the difference, else a policy could tell them apart by trying
-  gold answers in the corpus  with --corpus: answers other than yes and no whose words stand in some document
+  annotations dropped
+                     marks of the data set that point to nothing (a sentence
+                     that is not there); `dropped` in the JSON has them all
+  relation tools that know a page's title
+                     get_director and the like, each asked about every title of
+                     its question's pages: how often those that the question
+                     needs (gold) and the others (distractors) find something.
+                     A difference near 0 is good: trying them tells nothing
+  gold answers occur in the corpus
+                     with --corpus; answers other than yes and no
 
 Why a question is not provable:
-  no search with words seen so far finds the page   the oracle may search only for words of the question or of results
-  no value that the tools return states the answer  the evidence does not say it in the words of the gold answer
-  needs N steps; M are allowed                      --max-steps is too small
-  reward R: PART VALUE                              right, but that part of the reward is below 1 (docs/reward.md)
-  answered without a tool call                      the question itself states the answer
-  its toolset was refused                           a leak or a toolset problem"""
+  no search with words seen so far finds the page
+                     the oracle searches only for words that it has seen
+  no value that the tools return states the answer
+                     nothing it could read says it in the gold answer's words
+  needs N steps; M are allowed
+                     --max-steps is too small
+  reward R: PART P   right, but that part is below 1 (docs/reward.md)
+  answered without a tool call
+                     the question itself states the answer
+  its toolset was refused
+                     a leak, or a toolset problem"""
 
 
 def build() -> argparse.ArgumentParser:
@@ -155,7 +168,7 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, metavar="N", help="the episode's seed (random unless given)")
     command = add(
         "run",
-        "Plays a policy over a world; run the same command again to go on after an interruption.",
+        "Plays a policy over a world; the same command again goes on where it stopped.",
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy oracle --out runs/oracle\n"
         "  mtr-env run MTR-MuSiQue-v0 --source dev.jsonl --policy my_module:MyPolicy --episodes 200 --out runs/mine\n"
         "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy",
@@ -180,7 +193,7 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("--json", metavar="OUT", help="also write the summary to this file")
     command = add(
         "audit",
-        "Proves each question solvable or says why not; measures leaks, responses and short cuts.",
+        "Proves each question solvable or says why not; measures leaks and short cuts.",
         "  mtr-env audit MTR-HotpotQA-v0 --source dev.jsonl --json audit.json\n"
         "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200",
         _LEGEND,

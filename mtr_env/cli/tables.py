@@ -21,9 +21,9 @@ WIDTH = 100  # of what run, score and audit print
 SHOWN = 10  # unprovable questions, and findings of each kind
 _CELL = 40
 _WHAT = {
-    "MTR-HotpotQA-v0": "2-hop questions over Wikipedia, 10 paragraphs each",
-    "MTR-MuSiQue-v0": "2- to 4-hop questions composed of single hops, 20 paragraphs each",
-    "MTR-2WikiMultiHopQA-v0": "2- to 4-hop questions with evidence triples, 10 paragraphs each",
+    "MTR-HotpotQA-v0": "2-hop questions over Wikipedia, 10 paragraphs",
+    "MTR-MuSiQue-v0": "2- to 4-hop questions composed of single ones, 20 paragraphs",
+    "MTR-2WikiMultiHopQA-v0": "2- to 4-hop questions with triples, 10 paragraphs",
     "MTR-Bamboogle-v0": "2-hop questions by hand; all but the sample need --corpus",
     SYNTHETIC: "2- to 4-hop questions about a procedural world, unlimited",
 }
@@ -64,25 +64,19 @@ def _counts(counts: Mapping[str, int]) -> str:
 def _title(report: Summary | AuditReport) -> str:
     where = f"{report.env_id}: {report.world}, split {report.split}, fingerprint {report.fingerprint}, source"
     rules = f"grammar {report.grammar}, rubric {report.rubric}, max_steps {report.max_steps}, seed {report.seed}"
-    lines = (f"{where} {report.source}", f"tools {report.tool_maker}, {report.tool_actor}; {rules}")
-    return "\n".join(map(wrapped, (*lines, f"version {report.version}")))
+    tools = f"tools {report.tool_maker}, {report.tool_actor}"
+    return "\n".join(map(wrapped, (f"{where} {report.source}", tools, f"{rules}, version {report.version}")))
 
 
 def environments() -> str:
     """The five ids, for a terminal of 80 columns."""
     lines = []
     for env_id, name in DATASETS.items():
-        where = f"{_hub_splits(name)} (from the hub: {REPOSITORIES[name].id})"
-        lines += [
-            f"{env_id}: {_WHAT[env_id]}",
-            f"  splits: sample ({len(open_world(name).ids)} questions, bundled), {where}",
-        ]
-    lines += [
-        f"{SYNTHETIC}: {_WHAT[SYNTHETIC]}",
-        f"  splits: {', '.join(SPLITS)}; generated here, "
-        f"{len(SyntheticWorld().ids)} questions unless --limit says how many",
-    ]
-    lines += ["", "The data sets can also be read from a file: --source FILE."]
+        there = f"{_hub_splits(name)} (hub: {REPOSITORIES[name].id})"
+        lines += [f"{env_id}: {_WHAT[env_id]}", f"  sample ({len(open_world(name).ids)}, bundled); {there}"]
+    lines += [f"{SYNTHETIC}: {_WHAT[SYNTHETIC]}"]
+    lines += [f"  {', '.join(SPLITS)} ({len(SyntheticWorld().ids)} unless --limit says how many, generated)"]
+    lines += ["", "--split NAME chooses; --source FILE reads a data set from a file of yours."]
     return "\n".join(wrapped(line, 80, "    ") for line in lines)
 
 
@@ -145,7 +139,8 @@ def audit(report: AuditReport) -> str:
         "",
         f"questions {report.questions}, provable {report.provable}{noise}, leaks {report.leaks}, "
         f"toolset problems {len(report.toolset_problems)}",
-        f"invalid responses {report.invalid_responses} of {report.responses}, annotations dropped {len(report.dropped)}",
+        f"invalid responses {report.invalid_responses} of {report.responses}, "
+        f"annotations dropped {len(report.dropped)}",
         f"tools per question {number(report.tools_per_question)}",
         f"relation tools that know a page's title: gold {number(tools.gold_resolve_rate)}, "
         f"distractors {number(tools.distractor_resolve_rate)}, difference {number(tools.difference)}",

@@ -15,8 +15,9 @@ def load_policy(name: str, game: Game) -> Policy | EpisodicPolicy:
     """The policy called ``name`` for the episodes of ``game``.
 
     ``module:attr`` is a :class:`~mtr_env.policies.base.Policy` (called with messages and tools), an
-    :class:`~mtr_env.policies.base.EpisodicPolicy`, or a class or function without arguments that makes one, once. Raises
-    ``ValueError`` for an unknown name or something else than a policy, ``ImportError`` when the module cannot be found.
+    :class:`~mtr_env.policies.base.EpisodicPolicy`, or a class or function without arguments that makes one,
+    once. Raises ``ValueError`` for an unknown name or something else than a policy, ``ImportError`` when the module
+    cannot be found.
     """
     if ":" in name:
         return _imported(name)

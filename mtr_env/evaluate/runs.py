@@ -60,17 +60,18 @@ def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iter
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
+            place = f"{os.fspath(path)}, line {number}"
             try:
                 trace = decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                 if not line.endswith(b"\n"):
-                    say(f"{os.fspath(path)}, line {number}: left out, its end is missing (the run was interrupted).")
+                    say(f"{place}: left out, its end is missing (the run was interrupted).")
                     return
                 raise DatasetError(
-                    f"{os.fspath(path)}, line {number}: expected an episode as `mtr-env run` writes it; {error}. {_MEND}"
+                    f"{place}: expected an episode as `mtr-env run` writes it; {error}. {_MEND}"
                 ) from error
             if trace.stop_reason is None:
-                raise DatasetError(f"{os.fspath(path)}, line {number}: the episode is not finished. {_MEND}")
+                raise DatasetError(f"{place}: the episode is not finished. {_MEND}")
             yield trace
 
 
@@ -186,12 +187,13 @@ def run(
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
         env = MTREnv(game)
         for count, i in enumerate(todo, episodes - len(todo) + 1):
+            question_id = ids[i % len(ids)]
             try:
-                trace = play(env, player, question_id=ids[i % len(ids)], seed=seed + i)
+                trace = play(env, player, question_id=question_id, seed=seed + i)
             except Exception as error:
                 error.add_note(
-                    f"mtr-env: this was episode {i + 1} of {episodes} (question {ids[i % len(ids)]!r}, seed {seed + i}). "
-                    f"{count - 1} finished episodes are kept in {path}; the same command, given again, goes on from there."
+                    f"mtr-env: this was episode {i + 1} of {episodes} (question {question_id!r}, seed {seed + i}). "
+                    f"{count - 1} finished episodes are kept in {path}; the same command goes on from there."
                 )
                 raise
             file.write(encode(trace) + b"\n")

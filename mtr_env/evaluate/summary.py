@@ -79,7 +79,8 @@ class Group(Struct, frozen=True):
 
 class Summary(Struct, frozen=True):
     """What came of some episodes. All means are in [0, 1], over scored episodes, and ``None`` when none is scored; a
-    part's mean is over those to which it applies. Intervals are 95% (:func:`interval`). What differs between the traces (after joining files) is ``None``.
+    part's mean is over those to which it applies. Intervals are 95% (:func:`interval`). What differs between the traces
+    (after joining files) is ``None``.
     """
 
     episodes: int

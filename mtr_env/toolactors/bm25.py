@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import log
 
-from mtr_env.text import fold
+from mtr_env.text import fold, folded_words
 
 # Words that occur everywhere: leaving them out of a query makes it faster and changes next to nothing.
 _STOP_WORDS = frozenset(
@@ -39,25 +39,24 @@ class BM25:
         self._factors = [
             log(1 + (size - n + 0.5) / (n + 0.5)) * (K1 + 1) * _PRECISION if n else 0.0 for n in range(size + 1)
         ]
-        self._weights: dict[str, list[tuple[int, float]]] = {}
+        self._weights: dict[str, list[tuple[int, float]]] = {}  # of the words that were asked for
 
     def search(self, query: str, k: int) -> list[int]:
         """The indices of at most ``k`` texts that share a word with the query, best first, ties in text order."""
-        words = fold(query).split()
+        words = folded_words(query)
         scores = [0.0] * len(self._norm)
         for word in [w for w in words if w not in _STOP_WORDS] or words:
             weights = self._weights.get(word)
             if weights is None:
                 if word not in self._counts:
                     continue
-                weights = self._weights[word] = self._weigh(word)
+                weights = self._weights[word] = self._weigh(self._counts[word])
             for document, weight in weights:
                 scores[document] += weight
         best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]  # a stable sort: ties in text order
         return [document for document in best if scores[document]]
 
-    def _weigh(self, word: str) -> list[tuple[int, float]]:
-        posting, norm = self._counts[word], self._norm
-        factor = self._factors[len(posting)]
+    def _weigh(self, posting: dict[int, int]) -> list[tuple[int, float]]:
+        factor, norm = self._factors[len(posting)], self._norm
         # Whole numbers add up exactly: the order in which words are added never decides between two texts.
         return [(d, factor * tf / (tf + norm[d]) // 1.0) for d, tf in posting.items()]

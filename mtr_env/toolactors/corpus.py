@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ class Corpus:
     def __init__(self, documents: Sequence[Document], name: str = "corpus") -> None:
         if not documents:
             raise DatasetError(f"{name}: expected at least one document, found none.")
+        if find_spec("bm25s") is None:  # now, and not as an outage at the first search
+            raise ImportError("Searching a corpus needs bm25s: pip install 'mtr-env[data]'.")
         self.name = name
         self.documents = documents
         digest = blake2b(digest_size=8)
@@ -106,10 +109,8 @@ class Corpus:
 
     def _bm25(self) -> tuple[Any, dict[str, int]]:
         if self._index is None:
-            try:
-                import bm25s
-            except ImportError as error:
-                raise ImportError("Searching a corpus needs bm25s: pip install 'mtr-env[data]'.") from error
+            import bm25s
+
             vocabulary: dict[str, int] = {}
             ids = [
                 [vocabulary.setdefault(word, len(vocabulary)) for word in fold(f"{d.title} {d.text}").split()]

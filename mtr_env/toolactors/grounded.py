@@ -38,23 +38,23 @@ class GroundedToolActor:
         self.name = "grounded"
         if corpus is not None:
             self.name += f"(corpus={corpus.name}, {len(corpus)} documents, {corpus.fingerprint})"
-        self._corpus = corpus
+        self.corpus = corpus
         self._knowledge: IdentityCache[View, _Knowledge] = IdentityCache(questions)
 
     def __deepcopy__(self, memo: object) -> GroundedToolActor:
         return self
 
     def __reduce__(self) -> tuple[type[GroundedToolActor], tuple[Corpus | None]]:
-        return GroundedToolActor, (self._corpus,)  # what was remembered is remembered again
+        return GroundedToolActor, (self.corpus,)  # what was remembered is remembered again
 
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         knowledge = self._knowledge.get(view, self._know)
-        binding, arguments = spec.binding, _arguments(call, spec)
-        memo, place = knowledge.memo, (binding, spec.name, *arguments)
+        memo, place = knowledge.memo, (spec.binding, key.call)
         response = memo.get(place)
         if response is None:
-            operation, _, detail = binding.partition(":")
+            operation, _, detail = spec.binding.partition(":")
+            arguments = _arguments(call, spec)
             if operation == "compute":
                 return _compute(detail, arguments, view, history)
             handler = _HANDLERS.get(operation)
@@ -69,7 +69,7 @@ class GroundedToolActor:
         return response
 
     def _know(self, view: View) -> _Knowledge:
-        return _Knowledge(view, Pages.of(view) if self._corpus is None else CorpusPages(self._corpus, view))
+        return _Knowledge(view, Pages.of(view) if self.corpus is None else CorpusPages(self.corpus, view))
 
 
 class _Knowledge:
@@ -78,7 +78,7 @@ class _Knowledge:
     def __init__(self, view: View, pages: Pages | CorpusPages) -> None:
         self.view = view
         self.pages = pages
-        self.memo: Memo[tuple[str, ...], Response] = Memo(_MEMO_SIZE)
+        self.memo: Memo[tuple[str, str], Response] = Memo(_MEMO_SIZE)
         self._facts: dict[tuple[str, str, bool], list[int]] | None = None
 
     def facts(self, relation: str, name: str, *, inverse: bool) -> list[int]:
@@ -211,7 +211,7 @@ def _compute(what: str, arguments: Sequence[str], view: View, history: History) 
         else:
             result = compute.compare_dates(*arguments[:2])
             value = {"status": "ok", "earlier": result.earlier, "years": result.years, "days": result.days}
-            operands = arguments[:2]
+            operands = [*arguments[:2]]
     except ValueError as error:
         return Response({"status": "error", "message": _without_echo(str(error))})
     return Response(value, _inherited(operands, view, history))

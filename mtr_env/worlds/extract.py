@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cache
 from typing import NamedTuple
 
 from mtr_env.question import Fact, Paragraph
@@ -54,7 +53,6 @@ from mtr_env.worlds.extract_patterns import (
     TWO_DAYS,
     VAGUE,
     YEAR,
-    Row,
     table,
 )
 from mtr_env.worlds.extract_words import COUNTRIES, DEMONYMS, KIND, LOWER_IN_NAMES, PERSON_ENDINGS
@@ -207,32 +205,20 @@ def _spans(title: str, text: str, starts: Sequence[int], lead: _Lead) -> Iterato
     lower = text.lower()
     if len(lower) != len(text):  # a letter like "İ" moves the places
         lower = text
-    present = _ascii_words(lower)
-    for first_word, trigger, rows in _triggers(lead.kind):
-        at = lower.find(trigger, begin) if first_word in present else -1
+    for trigger, rows in table(lead.kind):
+        stem = trigger[:-1]  # without the space that ends every trigger, which would stop the search at every word
+        at = lower.find(stem, begin)
         while at >= 0:
             after = at + len(trigger)
-            if (at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "-")) and (
-                matches := [(name, match) for name, follows in rows if (match := follows.match(text, after))]
+            if (
+                (at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "-"))
+                and lower.startswith(" ", after - 1)
+                and (matches := [(name, match) for name, follows in rows if (match := follows.match(text, after))])
             ):
                 about = _about(text, starts, begin, at, lead, words)
                 for name, match in matches if about else ():
                     yield from _objects(name, match)
-            at = lower.find(trigger, after)
-
-
-# ASCII letters and digits stay, every other byte separates words.
-_SEPARATE = bytes(c if chr(c).isalnum() and c < 128 else 32 for c in range(256))
-
-
-def _ascii_words(text: str) -> set[bytes]:
-    """The words of a text, and pieces of those with other letters: no trigger is found whose word is not among them."""
-    return set(text.encode("utf-8", "surrogatepass").translate(_SEPARATE).split())
-
-
-@cache
-def _triggers(kind: str) -> tuple[tuple[bytes, str, tuple[Row, ...]], ...]:
-    return tuple([(trigger.split()[0].encode(), trigger, rows) for trigger, rows in table(kind)])
+            at = lower.find(stem, after - 1)
 
 
 def _about(text: str, starts: Sequence[int], begin: int, at: int, lead: _Lead, title: Sequence[str]) -> bool:

@@ -57,7 +57,7 @@ def choose_file(source: str | os.PathLike[str], split: str) -> Path:
     a field or column ``question`` at their beginning do not count.
     """
     if not os.fspath(source):
-        raise DatasetError("source is empty; expected a file or folder (without source, split says which questions).")
+        raise DatasetError("The source is empty; expected the path of a file or folder.")
     path = Path(source)
     if path.is_dir():
         return _file_of_folder(path, split)

@@ -1,0 +1,109 @@
+"""Collects traces for supervised fine-tuning: a teacher plays, good episodes are kept, duplicates are not.
+
+    python -m train.collect --recipe tiny
+    python -m train.collect --env-id MTR-HotpotQA-v0 --source FILE --teacher oracle --out runs/traces
+
+The folder holds ``traces.jsonl`` (as ``mtr-env run`` writes it, so an interrupted collection goes on where it stopped)
+and ``sft.jsonl`` (chat messages with tools, one conversation a line).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from agents.neutral import NeutralTeacher
+from mtr_env.episode import Game
+from mtr_env.evaluate import read_traces, run
+from mtr_env.policies.base import EpisodicPolicy
+from mtr_env.policies.oracle import Oracle
+from mtr_env.registration import SYNTHETIC, make_any_game
+from mtr_env.reward import score
+from mtr_env.trace import Trace
+from mtr_env.transcript import messages
+from train.options import option, parse
+
+
+@dataclass
+class Args:
+    """What is collected."""
+
+    env_id: str = option(SYNTHETIC, "the environment")
+    split: str | None = option(None, "the world's split; this or --source has to be said")
+    source: str | None = option(None, "a local file of questions")
+    grammar: str = option("hermes", "how actions are written")
+    teacher: str = option("neutral", "neutral (the oracle's plan with detours) or oracle")
+    p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
+    episodes: int = option(1000, "episodes to play")
+    max_steps: int = option(8, "steps an episode may have")
+    least_reward: float = option(0.0, "keep an episode when its reward is above this")
+    seed: int = option(0, "the first episode's seed")
+    out: Path = option(Path("runs/traces"), "the folder")
+
+
+def make_teacher(args: Args, game: Game) -> EpisodicPolicy:
+    """The policy that plays; raises ``SystemExit`` for an unknown name."""
+    if args.teacher == "neutral":
+        return NeutralTeacher(game.grammar, args.p_gold, args.seed, game.tool_actor)
+    if args.teacher == "oracle":
+        return Oracle(game.grammar, game.tool_actor)
+    raise SystemExit(f"Unknown teacher {args.teacher!r}; expected 'neutral' or 'oracle'.")
+
+
+def make_game_of(args: Args) -> Game:
+    """The game that the options describe; raises ``SystemExit`` when neither split nor source is said."""
+    if args.split is None and args.source is None:
+        raise SystemExit("Say which questions: --split NAME or --source FILE.")
+    options = {"split": args.split, "source": args.source, "grammar": args.grammar, "max_steps": args.max_steps}
+    if args.env_id == SYNTHETIC:
+        options["limit"] = args.episodes
+    return make_any_game(args.env_id, **{k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
+
+
+def kept(traces: Iterator[Trace], least_reward: float) -> Iterator[Trace]:
+    """The traces whose reward is above ``least_reward``, each sequence of actions on a question once."""
+    seen: set[tuple[str, ...]] = set()
+    for trace in traces:
+        total = score(trace).total
+        key = (trace.question.id, *[step.action for step in trace.steps])
+        if total is not None and total > least_reward and key not in seen:
+            seen.add(key)
+            yield trace
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the collection."""
+    args = parse(Args, "collect", __doc__.split("\n", 1)[0], argv)
+    game = make_game_of(args)
+
+    def progress(done: int, episodes: int, trace: Trace) -> None:
+        if done % 200 == 0 or done == episodes:
+            print(f"{done} of {episodes} episodes", flush=True)
+
+    run(
+        game,
+        make_teacher(args, game),
+        args.out,
+        policy_name=f"{args.teacher}({args.p_gold:g})",
+        episodes=args.episodes,
+        seed=args.seed,
+        on_episode=progress,
+    )
+    rows = 0
+    with (args.out / "sft.jsonl").open("w", encoding="utf-8") as file:
+        for trace in kept(read_traces(args.out / "traces.jsonl"), args.least_reward):
+            prompt = game.grammar.render_prompt(trace.question.text, trace.toolset)
+            row = {
+                "question_id": trace.question.id,
+                "tools": trace.toolset.openai(),
+                "messages": messages(trace, prompt),
+            }
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+            rows += 1
+    print(f"{rows} of {args.episodes} episodes kept: {args.out / 'sft.jsonl'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Command lines of the training programs: a dataclass of options, a recipe's values, overrides."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import tomllib
+import types
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_type_hints
+
+RECIPES = Path(__file__).parent / "recipes"
+Options = TypeVar("Options")
+
+
+def parse(kind: type[Options], program: str, description: str, argv: list[str] | None = None) -> Options:
+    """The options of a program: the dataclass's defaults, then those of ``--recipe NAME``, then the command line.
+
+    A recipe is ``train/recipes/NAME.toml`` with one table for each program. Raises ``SystemExit`` with a sentence for an
+    unknown recipe, an option in it that the program does not have, or a value of another type.
+    """
+    hints = get_type_hints(kind)
+    fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    parser = argparse.ArgumentParser(prog=f"python -m train.{program}", description=description)
+    known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
+    parser.add_argument("--recipe", help=f"take the options of a recipe first; one of: {known}")
+    for name, field in fields.items():
+        option = f"--{name.replace('_', '-')}"
+        help_ = f"{field.metadata.get('help', '')} (default: {field.default})"
+        if hints[name] is bool:
+            parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=help_)
+        else:
+            parser.add_argument(option, type=_reader(hints[name]), default=None, help=help_)
+    given = vars(parser.parse_args(argv))
+    recipe = given.pop("recipe")
+    values = _recipe(recipe, program, fields, hints, parser) if recipe else {}
+    values |= {name: value for name, value in given.items() if value is not None}
+    return kind(**values)
+
+
+def _reader(hint: Any) -> Any:
+    """What reads an option of this type from text."""
+    if isinstance(hint, types.UnionType):
+        return next(kind for kind in get_args(hint) if kind is not type(None))
+    return hint
+
+
+def _recipe(
+    name: str, program: str, fields: dict[str, Any], hints: dict[str, Any], parser: argparse.ArgumentParser
+) -> dict[str, Any]:
+    path = RECIPES / f"{name}.toml"
+    if not path.exists():
+        parser.error(
+            f"there is no recipe {name!r}; expected one of {', '.join(p.stem for p in RECIPES.glob('*.toml'))}"
+        )
+    table = tomllib.loads(path.read_text()).get(program, {})
+    values = {}
+    for option, value in table.items():
+        if option not in fields:
+            parser.error(
+                f"recipe {name}, [{program}]: there is no option {option!r}; expected some of {', '.join(fields)}"
+            )
+        kind = _reader(hints[option])
+        if kind is Path:
+            value = Path(value)
+        elif kind is float and isinstance(value, int):
+            value = float(value)
+        if not isinstance(value, kind):
+            parser.error(f"recipe {name}, [{program}]: {option} is a {kind.__name__}, found {value!r}")
+        values[option] = value
+    return values
+
+
+def option(default: Any, help: str) -> Any:
+    """A dataclass field with a help text."""
+    return dataclasses.field(default=default, metadata={"help": help})
