@@ -20,6 +20,8 @@ from mtr_env.trace import Trace
 class NeutralTeacher:
     """Plays the oracle's plan with detours; every draw is a function of ``seed``, question and turn."""
 
+    sees_gold = True
+
     def __init__(
         self, grammar: str | Grammar = "hermes", p_gold: float = 0.5, seed: int = 0, actor: ToolActor | None = None
     ) -> None:

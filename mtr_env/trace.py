@@ -20,6 +20,7 @@ Origin = Literal["cache", "grounded", "llm", "noise"]
 StopReason = Literal["answer", "max_steps", "infrastructure"]
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
+_ONLY_TEXT = frozenset({str})
 BLAME: dict[FaultKind, Blame] = {
     "malformed_action": "policy",
     "unknown_tool": "policy",
@@ -58,7 +59,7 @@ class Response(Struct, frozen=True):
 
     def __post_init__(self) -> None:
         # Whoever simulates tools learns of a slip here, and not when a saved trace cannot be read.
-        if type(self.sources) is not tuple or not all(type(source) is str for source in self.sources):
+        if type(self.sources) is not tuple or not _ONLY_TEXT.issuperset(map(type, self.sources)):
             raise TypeError(f"Response.sources is a tuple of references such as ('p3s1',), found {self.sources!r}.")
         if self.origin not in ORIGINS:
             raise TypeError(f"Response.origin is one of {', '.join(ORIGINS)}, found {self.origin!r}.")

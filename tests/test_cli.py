@@ -359,13 +359,25 @@ def test_ctrl_c_keeps_what_was_played_and_ends_with_130(tmp_path: Path) -> None:
         "--out",
         "out",
     ]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    traces = tmp_path / "out" / "traces.jsonl"
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline and not (traces.exists() and b"\n" in traces.read_bytes()):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=30)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Whoever started the tests in the background had SIGINT ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        traces = tmp_path / "out" / "traces.jsonl"
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and not (traces.exists() and b"\n" in traces.read_bytes()):
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
     assert (process.returncode, out) == (130, "")
     assert "Traceback" not in err
     assert "interrupted; what was written is kept" in err

@@ -13,6 +13,7 @@ from mtr_env.contract import Contract
 from mtr_env.env import MTREnv
 from mtr_env.grammar import GRAMMARS, Action, Result, get_grammar
 from mtr_env.policies import POLICY_NAMES, make_policy
+from mtr_env.policies.base import Policy
 from mtr_env.policies.exploits import Coin, Diluter, EchoLaunderer, Hedger, Memoriser, Mute
 from mtr_env.policies.human import Human, Quit
 from mtr_env.policies.oracle import Oracle
@@ -422,3 +423,23 @@ def test_control_characters_never_reach_the_terminal() -> None:
         policy, shown = person(["g\x1b x", "answer x"])
         policy(messages, tools)
         assert all(c.isprintable() or c == "\n" for text in shown for c in text)
+
+
+def test_a_policy_gets_the_gold_only_when_it_says_so() -> None:
+    class Curious:
+        def __init__(self) -> None:
+            self.seen: list[Trace] = []
+
+        def for_episode(self, trace: Trace) -> Policy:
+            self.seen.append(trace)
+            return lambda messages, tools: "<answer>x</answer>"
+
+    env = gym.make("MTR-2WikiMultiHopQA-v0").unwrapped
+    modest, privileged = Curious(), Curious()
+    privileged.sees_gold = True  # type: ignore[attr-defined]
+    for policy in (modest, privileged):
+        play(env, policy, question_id=env.question_ids[0])
+    question = modest.seen[0].question
+    assert (question.answer, question.aliases, question.evidence, question.decomposition) == ("", (), (), ())
+    assert question.paragraphs and question.facts and question.text
+    assert privileged.seen[0].question.answer

@@ -19,6 +19,8 @@ class Oracle:
     it makes the call again while steps are left. A question without a plan is answered with nothing.
     """
 
+    sees_gold = True
+
     def __init__(self, grammar: str | Grammar = "hermes", actor: ToolActor | None = None) -> None:
         self.grammar = get_grammar(grammar)
         while isinstance(actor, NoisyToolActor):
