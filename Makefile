@@ -21,7 +21,8 @@ demo: $(STAMP) ## build a synthetic world, audit it, play four policies, print a
 test: $(STAMP) ## the core tier: unit tests, doctests, README
 	$(BIN)/python -m pytest
 
-test-all: $(STAMP) ## every tier: core, stress, adapters, browser
+test-all: $(STAMP) ## every tier, with the packages that training needs (torch for the CPU)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
 	$(BIN)/python -m pytest -m ''
 
 lint: $(STAMP) ## ruff: rules and format

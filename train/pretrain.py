@@ -66,21 +66,18 @@ def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
 
 
 def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): a source of random tokens, again and again until the row is full.
+    """Ids and labels, both (batch, length): passages of random tokens, each twice in a row; rows of several lengths.
 
-    The first token of a repetition cannot be known and has no label, nor has the source.
+    The first token of a repetition cannot be known and has no label, nor has the passage itself.
     """
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
     for row in range(args.batch):
-        # Sources of many lengths: with a fixed one, "so many tokens ago" would do in place of reading.
-        source = int(torch.randint(8, args.length // 2, (1,), generator=generator))
-        at = source
-        while at < args.length:
-            size = min(source, args.length - at)
+        half = args.length // (2, 2, 3, 4)[row % 4]
+        for at in range(half, args.length, half):
+            size = min(half, args.length - at)
             ids[row, at : at + size] = ids[row, :size]
             labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
-            at += size
     return ids, labels
 
 

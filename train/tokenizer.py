@@ -116,7 +116,10 @@ def _tool_words() -> set[str]:
     words = set(
         (
             "tool_call tool_response answer think ok not_found ambiguous error message candidates string number "
-            "integer There is no such record page"
+            "integer There is no such record page with this title More than one has have give the full Several name "
+            "No matches query The does not contain text service temporarily unavailable try again Nothing was found "
+            "Expected a number an operator or parenthesis before expression is longer than characters ends where "
+            "expected Division by zero closed date such"
         ).split()
     )
     for spec in _all_specs():

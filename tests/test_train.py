@@ -1,0 +1,155 @@
+"""The training programs: the tokenizer of the tiny model, collected traces, what is trained on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agents.neutral import NeutralTeacher
+from mtr_env.env import MTREnv
+from mtr_env.policies.oracle import Oracle
+from mtr_env.registration import make_synthetic_game
+from mtr_env.reward import score
+from mtr_env.rollout import play
+from mtr_env.trace import Trace
+from mtr_env.worlds.synthetic import SyntheticWorld
+from train import collect, options
+
+WITHOUT_TRANSFORMERS = "the train extra is not installed (pip install -e '.[train]')"
+
+
+def traces(p_gold: float, count: int = 40) -> list[Trace]:
+    game = make_synthetic_game(split="train", limit=count, grammar="hermes-compact")
+    teacher = NeutralTeacher(game.grammar, p_gold, actor=game.tool_actor)
+    return [play(MTREnv(game), teacher, question_id=question_id) for question_id in game.world.ids]
+
+
+def test_the_neutral_teacher_answers_right_after_detours_that_keep_the_contract() -> None:
+    played = traces(0.4)
+    assert all(score(trace).parts["answer"] == score(trace).parts["contract"] == 1.0 for trace in played)
+    game = make_synthetic_game(split="train", limit=40, grammar="hermes-compact")
+    direct = [play(MTREnv(game), Oracle(game.grammar), question_id=i) for i in game.world.ids]
+    assert sum(len(t.steps) for t in played) > 1.3 * sum(len(t.steps) for t in direct)
+
+
+def test_without_detours_the_neutral_teacher_is_the_oracle() -> None:
+    game = make_synthetic_game(split="train", limit=40, grammar="hermes-compact")
+    direct = [play(MTREnv(game), Oracle(game.grammar), question_id=i) for i in game.world.ids]
+    assert [[s.action for s in t.steps] for t in traces(1.0)] == [[s.action for s in t.steps] for t in direct]
+
+
+def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    arguments = ["--split", "train", "--grammar", "hermes-compact", "--episodes", "30", "--out", str(tmp_path)]
+    collect.main(arguments)
+    first = (tmp_path / "sft.jsonl").read_bytes()
+    rows = [json.loads(line) for line in first.splitlines()]
+    assert len({row["question_id"] for row in rows}) == len(rows) == 30
+    assert [m["role"] for m in rows[0]["messages"][:3]] == ["system", "user", "assistant"]
+    assert rows[0]["tools"][0]["type"] == "function"
+    traces_file = tmp_path / "traces.jsonl"
+    traces_file.write_bytes(traces_file.read_bytes()[:-1000])
+    collect.main(arguments)
+    assert (tmp_path / "sft.jsonl").read_bytes() == first
+    doubled = [trace for trace in traces(0.5, 5) for _ in range(2)]
+    assert len(list(collect.kept(iter(doubled), 0.0))) == 5
+    assert list(collect.kept(iter(doubled), 1.0)) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "Say which questions"),
+        (["--split", "train", "--teacher", "nobody"], "Unknown teacher 'nobody'; expected 'neutral' or 'oracle'"),
+    ],
+)
+def test_a_collection_refuses_what_it_cannot_do(arguments: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=message):
+        collect.main([*arguments, "--out", str(tmp_path)])
+
+
+def test_a_recipe_gives_options_that_the_command_line_overrides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(options, "RECIPES", tmp_path)
+    (tmp_path / "small.toml").write_text('[collect]\nsplit = "train"\nepisodes = 7\np_gold = 1\nout = "here"\n')
+    args = options.parse(collect.Args, "collect", "", ["--recipe", "small", "--episodes", "8"])
+    assert (args.split, args.episodes, args.p_gold, args.out) == ("train", 8, 1.0, Path("here"))
+    (tmp_path / "bad.toml").write_text("[collect]\nepisode = 7\n")
+    for recipe, message in (("bad", "there is no option 'episode'"), ("none", "there is no recipe 'none'")):
+        with pytest.raises(SystemExit):
+            options.parse(collect.Args, "collect", "", ["--recipe", recipe])
+        assert message in capsys.readouterr().err
+
+
+def test_every_text_of_the_synthetic_world_is_read_and_written_unchanged() -> None:
+    pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
+    from train.tokenizer import build
+
+    tokenizer = build()
+    assert len(tokenizer) < 2000
+    for trace in traces(0.5):
+        for text in [text for step in trace.steps for text in (step.action, step.observation)]:
+            assert tokenizer.decode(tokenizer.encode(text)) == text
+    world = SyntheticWorld("test", size=50)
+    for question in map(world.question, world.ids):
+        for text in (question.text, *[" ".join(p.sentences) for p in question.paragraphs]):
+            ids = tokenizer.encode(text)
+            assert tokenizer.unk_token_id not in ids
+            assert tokenizer.decode(ids) == text
+
+
+def test_a_name_is_the_same_tokens_wherever_it_stands() -> None:
+    pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
+    from train.tokenizer import build
+
+    tokenizer = build()
+    world = SyntheticWorld("test", size=5)
+    name = world.question(world.ids[0]).paragraphs[0].title
+    ids = tokenizer.encode(name)
+    for text in (f'"{name}"', f"\n{name}", f"of {name}.", f'{{"title":"{name}"}}'):
+        whole = tokenizer.encode(text)
+        assert any(whole[i : i + len(ids)] == ids for i in range(len(whole))), text
+
+
+def scripted(samples: list[Any]) -> Callable[[Sequence[Sequence[int]], int], list[Any]]:
+    """A sampler that gives these samples in turn."""
+    remaining = iter(samples)
+    return lambda contexts, most: [next(remaining)]
+
+
+def test_fine_tuning_and_rollouts_use_the_same_ids_and_masks(tmp_path: Path) -> None:
+    pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
+    from mtr_env.adapters.trl import Rollouts, Sampled
+    from train.sft import make_rows
+    from train.tokenizer import build
+
+    tokenizer = build()
+    collect.main(
+        [
+            "--split",
+            "train",
+            "--grammar",
+            "hermes-compact",
+            "--episodes",
+            "6",
+            "--teacher",
+            "oracle",
+            "--out",
+            str(tmp_path),
+        ]
+    )
+    rows, too_long = make_rows(tmp_path / "traces.jsonl", tokenizer, 0.0, 1024)
+    assert (len(rows), too_long) == (6, 0)
+    game = make_synthetic_game(split="train", limit=6, grammar="hermes-compact")
+    rollouts = Rollouts(game, tokenizer, max_tokens=1024)
+    for row, question_id in zip(rows, game.world.ids, strict=True):
+        trace = play(MTREnv(game), Oracle(game.grammar, game.tool_actor), question_id=question_id)
+        samples = [Sampled([*tokenizer.encode(step.action), tokenizer.eos_token_id], None) for step in trace.steps]
+        [episode] = rollouts.play([(question_id, 0)], scripted(samples))
+        assert episode.context == row["input_ids"]
+        own = [token for token, masked in zip(episode.completion_ids, episode.mask, strict=True) if masked]
+        assert own == [label for label in row["labels"] if label != -100]

@@ -1,0 +1,116 @@
+"""Measures a checkpoint: it plays held-out questions, and the summary is that of any other policy.
+
+    python -m train.measure --model runs/sft --split test --grammar hermes-compact --episodes 500
+
+All episodes go on in lock step; ``--temperature 0`` is greedy. ``well_formed`` is the share of episodes in which every
+action was valid, at least one call was made and an answer was given.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtr_env.adapters.trl import Rollouts, Sampled, Sampler, generate
+from mtr_env.evaluate import summarize
+from mtr_env.registration import SYNTHETIC, make_any_game
+from mtr_env.trace import Trace
+from train.options import option, parse
+
+
+@dataclass
+class Args:
+    """Which model plays what."""
+
+    model: str = option("runs/sft", "a checkpoint folder, or a hub id")
+    env_id: str = option(SYNTHETIC, "the environment")
+    split: str | None = option(None, "the world's split; this or --source has to be said")
+    source: str | None = option(None, "a local file of questions")
+    grammar: str = option("hermes", "how actions are written")
+    episodes: int = option(500, "questions to play, each once")
+    max_steps: int = option(8, "steps an episode may have")
+    temperature: float = option(0.0, "0 is greedy")
+    batch: int = option(128, "episodes that go on together")
+    max_turn_tokens: int = option(64, "the most tokens of an action")
+    max_tokens: int = option(1024, "the most tokens of an episode")
+    seed: int = option(0, "of the episodes and of sampling")
+    out: Path | None = option(None, "write the summary there as JSON")
+
+
+def model_sampler(model: Any, tokenizer: Any, temperature: float) -> Sampler:
+    """Samples from a transformers model; temperature 0 is greedy."""
+    from transformers import GenerationConfig
+
+    config = GenerationConfig(
+        do_sample=temperature > 0,
+        temperature=temperature or None,
+        top_k=0 if temperature > 0 else None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+
+    def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        return generate(model, tokenizer, contexts, most, config)
+
+    return sample
+
+
+def well_formed(trace: Trace) -> bool:
+    """Every action valid, at least one call, an answer."""
+    return not trace.faults and trace.call_count > 0 and trace.answer is not None
+
+
+def measure(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch: int) -> dict[str, Any]:
+    """Plays the first ``episodes`` questions; ``em``, ``f1``, ``reward``, ``well_formed``, ``episodes`` and more."""
+    ids = rollouts.game.world.ids[:episodes]
+    traces: list[Trace] = []
+    for start in range(0, len(ids), batch):
+        played = rollouts.play([(i, seed + n) for n, i in enumerate(ids[start : start + batch], start)], sample)
+        traces += [episode.trace for episode in played]
+    # An episode that the token budget ended is an episode without an answer, not one that is unfinished.
+    summary = summarize([trace for trace in traces if trace.stop_reason is not None])
+    cut = sum(trace.stop_reason is None for trace in traces)
+    share = (len(traces) - cut) / len(traces)
+    return {
+        "em": (summary.metrics["em"] or 0.0) * share,
+        "f1": (summary.metrics["f1"] or 0.0) * share,
+        "reward": (summary.reward or 0.0) * share,
+        "well_formed": sum(map(well_formed, traces)) / len(traces),
+        "episodes": len(traces),
+        "cut": cut,
+        "unscored": summary.unscored,
+        "em_by_hops": {name: group.em for name, group in summary.hops.items()},
+        "em_by_family": {name: group.em for name, group in summary.families.items()},
+        "parts": summary.parts,
+        "calls_per_episode": summary.calls_per_episode,
+    }
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the measurement."""
+    args = parse(Args, "measure", __doc__.split("\n", 1)[0], argv)
+    if args.split is None and args.source is None:
+        raise SystemExit("Say which questions: --split NAME or --source FILE.")
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.manual_seed(args.seed)
+    tokenizer = AutoTokenizer.from_pretrained(args.model)
+    model = AutoModelForCausalLM.from_pretrained(args.model).eval()
+    options = {"split": args.split, "source": args.source, "grammar": args.grammar, "max_steps": args.max_steps}
+    options |= {"limit": args.episodes}
+    game = make_any_game(args.env_id, **{k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
+    rollouts = Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
+    sample = model_sampler(model, tokenizer, args.temperature)
+    result = measure(rollouts, sample, args.episodes, args.seed, args.batch)
+    text = json.dumps({**result, "seconds": rollouts.seconds}, indent=2)
+    print(text)
+    if args.out is not None:
+        args.out.write_text(text + "\n")
+
+
+if __name__ == "__main__":
+    main()
