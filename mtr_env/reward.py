@@ -9,18 +9,15 @@ Everything here is a pure function of the trace: the reward that was paid and th
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct
 
-from mtr_env.contract import GENERIC_WORDS
-from mtr_env.memo import IdentityCache
 from mtr_env.metrics import exact_match, metrics
-from mtr_env.question import Question
-from mtr_env.text import contains_words, fold, normalize_answer
-from mtr_env.trace import Call, Response, Trace
+from mtr_env.provenance import invented_calls, sourced_strings
+from mtr_env.text import contains_words, normalize_answer
+from mtr_env.trace import Call, Trace
 
 Part = Callable[[Trace], float | None]
 """A reward part: a number in [0, 1], or ``None`` where it does not apply."""
@@ -188,137 +185,6 @@ def _answer_in_sourced_value(trace: Trace) -> float | None:
             for text in sourced_strings(call, response)
         )
     )
-
-
-# --------------------------------------------------------------------------------------------------------- provenance
-
-_WORD = re.compile(r"[^\W_]+")
-_FUNCTION_WORDS = GENERIC_WORDS | frozenset(
-    """a an the and or but nor of in on at by for from to with without into onto over under about as than then so
-    who whom whose what which when where why how is are was were be been being am do does did done has have had having
-    can could will would shall should may might must not if that this these those it its he she they his her their
-    i me my we our you your there here also only just find get give tell list show look search same""".split()
-)
-
-
-def invented_calls(trace: Trace) -> int:
-    """How many calls use a named entity or number that comes neither from the question nor from an earlier sourced
-    value. An entity-typed argument counts as a whole; inside free text, names and numbers count and other words are
-    free (paraphrase). A name of the evidence that was not seen yet counts however it is written."""
-    known = _Known(trace.question.text)
-    names = _NAMES.get(trace.question, _evidence_names)
-    invented = 0
-    for step in trace.steps:
-        faulty = [fault.call for fault in step.faults] if step.faults else ()
-        for i, call in enumerate(step.calls):
-            invented += _is_invented(trace, call, known, names)
-            response = step.responses[i]
-            # A policy cannot tell noise from an answer, so it may use what noise told it; and what a response would
-            # have told that broke its schema is the simulator's debt, not the policy's.
-            if response is not None and (response.sources or response.origin == "noise" or i in faulty):
-                known.add(call, response.value)
-    return invented
-
-
-class _Known:
-    """What the question and the responses so far have said; folded when somebody looks, as few calls name anything."""
-
-    __slots__ = ("_new", "_text")
-
-    def __init__(self, question: str) -> None:
-        self._text = f"| {fold(question)} |"
-        self._new: list[tuple[Call, Any]] = []
-
-    def add(self, call: Call, value: Any) -> None:
-        self._new.append((call, value))
-
-    def __contains__(self, words: str) -> bool:
-        if self._new:
-            texts = [fold(text) for call, value in self._new for text in stated_strings(call, value)]
-            self._text += "".join([f" {text} |" for text in texts])
-            self._new.clear()
-        return f" {words} " in self._text
-
-
-def _is_invented(trace: Trace, call: Call, known: _Known, names: Mapping[str, tuple[str, ...]]) -> bool:
-    spec = trace.toolset.get(call.name)
-    entities = spec.entities if spec is not None else ()
-    for name, argument in call.arguments.items():
-        if name in entities and isinstance(argument, str):
-            folded = fold(argument)
-            if folded and folded not in known:
-                return True
-        elif isinstance(argument, int) and 0 <= argument <= 20:
-            continue  # a setting (how many results, which rank), not a fact
-        else:
-            for text in _strings(argument):
-                if _text_invents(text, known, names):
-                    return True
-    return False
-
-
-def _text_invents(text: str, known: _Known, names: Mapping[str, tuple[str, ...]]) -> bool:
-    words = _WORD.findall(text)
-    for i, word in enumerate(words):
-        if not word.isalpha():  # it has a digit
-            if fold(word) not in known:
-                return True
-        elif word[0].isupper() and (i > 0 or (len(words) > 1 and words[1][0].isupper())):
-            folded = fold(word)
-            if folded not in _FUNCTION_WORDS and folded not in known:
-                return True
-    padded = f" {fold(text)} "
-    for word in padded.split():
-        for name in names.get(word, ()):
-            if f" {name} " in padded and name not in known:
-                return True
-    return False
-
-
-def _evidence_names(question: Question) -> dict[str, tuple[str, ...]]:
-    """Every name of the evidence and the gold answers, folded, by its first word."""
-    texts = [p.title for p in question.paragraphs]
-    texts += [name for fact in question.facts for name in (fact.subject, fact.object)]
-    table: dict[str, tuple[str, ...]] = {}
-    for name in dict.fromkeys(fold(text) for text in (*texts, *question.golds)):
-        words = name.split()
-        if words and not all(word in _FUNCTION_WORDS for word in words):
-            table[words[0]] = (*table.get(words[0], ()), name)
-    return table
-
-
-_NAMES: IdentityCache[Question, dict[str, tuple[str, ...]]] = IdentityCache(512)
-
-
-def sourced_strings(call: Call, response: Response) -> list[str]:
-    """The strings and numbers of a response that the evidence supports: none without sources."""
-    return stated_strings(call, response.value) if response.sources else []
-
-
-def stated_strings(call: Call, value: Any) -> list[str]:
-    """The strings and numbers of a response's value, in order, without those that only echo an argument of the call."""
-    echoes = _strings(call.arguments)
-    return [text for text in _strings(value) if text not in echoes]
-
-
-def _strings(value: Any) -> list[str]:
-    """All strings and numbers of a JSON value as text, in order, keys excluded."""
-    found: list[str] = []
-    _collect((value,), found)
-    return found
-
-
-def _collect(values: Iterable[Any], found: list[str]) -> None:
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            found.append(value)
-        elif kind is dict:
-            _collect(value.values(), found)
-        elif kind is list or kind is tuple:
-            _collect(value, found)
-        elif kind is int or kind is float:
-            found.append(str(value))
 
 
 CONSISTENCY: Mapping[str, Part] = {

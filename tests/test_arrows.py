@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 APART = "(apart)"
 LAYERS = (
     # mtr_env: the rules, pure
-    "errors memo question relations tool trace grammar contract metrics reward draw text sentences version",
+    "errors memo question relations tool trace grammar contract metrics provenance reward draw text sentences version",
     "toolmakers toolactors worlds " + APART,
     "episode",
     "env vector rollout policies spaces transcript encoding",

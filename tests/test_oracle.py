@@ -12,9 +12,10 @@ from mtr_env.env import MTREnv
 from mtr_env.metrics import metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.plan import QUESTION, Joined, Span, Verdict
+from mtr_env.provenance import stated_strings
 from mtr_env.question import Paragraph, Question
 from mtr_env.registration import ENV_IDS, make_game, make_synthetic_game
-from mtr_env.reward import score, stated_strings
+from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.text import fold
 from mtr_env.trace import Response, Trace

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from mtr_env.provenance import invented_calls
 from mtr_env.question import Evidence, Fact, Paragraph, Question, WorldInfo
 from mtr_env.reward import (
     CONSISTENCY,
@@ -17,7 +18,6 @@ from mtr_env.reward import (
     economy,
     exact,
     get_rubric,
-    invented_calls,
     provenance,
     score,
     support,

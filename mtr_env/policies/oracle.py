@@ -5,7 +5,7 @@ from __future__ import annotations
 from mtr_env.grammar import Grammar, get_grammar
 from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.plan import QUESTION, Argument, Joined, Plan, PlannedCall, Planner, Verdict
-from mtr_env.reward import stated_strings
+from mtr_env.provenance import stated_strings
 from mtr_env.toolactors.base import ToolActor
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor

@@ -17,8 +17,8 @@ from msgspec.structs import replace
 
 from mtr_env.episode import respond
 from mtr_env.policies.spans import Word, locate, locate_answer, words_of
+from mtr_env.provenance import sourced_strings
 from mtr_env.question import Question, View
-from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key, normalize_answer
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import compute

@@ -11,8 +11,8 @@ from typing import Any
 
 from mtr_env.errors import ToolsetError
 from mtr_env.memo import IdentityCache, Memo
+from mtr_env.provenance import sourced_strings
 from mtr_env.question import View
-from mtr_env.reward import sourced_strings
 from mtr_env.text import contains_words, fold, name_key
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors import compute
