@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -83,6 +84,18 @@ def test_a_recipe_gives_options_that_the_command_line_overrides(
         with pytest.raises(SystemExit):
             options.parse(collect.Args, "collect", "", ["--recipe", recipe])
         assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain"])
+def test_every_program_lists_its_options(program: str, capsys: pytest.CaptureFixture[str]) -> None:
+    if program == "pretrain":
+        pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
+    module = importlib.import_module(f"train.{program}")
+    with pytest.raises(SystemExit) as ended:
+        module.main(["--help"])
+    assert ended.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')}" in listed for name in module.Args.__dataclass_fields__)
 
 
 def test_every_text_of_the_synthetic_world_is_read_and_written_unchanged() -> None:

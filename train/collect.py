@@ -19,25 +19,19 @@ from mtr_env.episode import Game
 from mtr_env.evaluate import read_traces, run
 from mtr_env.policies.base import EpisodicPolicy
 from mtr_env.policies.oracle import Oracle
-from mtr_env.registration import SYNTHETIC, make_any_game
 from mtr_env.reward import score
 from mtr_env.trace import Trace
 from mtr_env.transcript import messages
-from train.options import option, parse
+from train.options import WorldOptions, option, parse
 
 
 @dataclass
-class Args:
+class Args(WorldOptions):
     """What is collected."""
 
-    env_id: str = option(SYNTHETIC, "the environment")
-    split: str | None = option(None, "the world's split; this or --source has to be said")
-    source: str | None = option(None, "a local file of questions")
-    grammar: str = option("hermes", "how actions are written")
     teacher: str = option("neutral", "neutral (the oracle's plan with detours) or oracle")
     p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
     episodes: int = option(1000, "episodes to play")
-    max_steps: int = option(8, "steps an episode may have")
     least_reward: float = option(0.0, "keep an episode when its reward is above this")
     seed: int = option(0, "the first episode's seed")
     out: Path = option(Path("runs/traces"), "the folder")
@@ -50,16 +44,6 @@ def make_teacher(args: Args, game: Game) -> EpisodicPolicy:
     if args.teacher == "oracle":
         return Oracle(game.grammar, game.tool_actor)
     raise SystemExit(f"Unknown teacher {args.teacher!r}; expected 'neutral' or 'oracle'.")
-
-
-def make_game_of(args: Args) -> Game:
-    """The game that the options describe; raises ``SystemExit`` when neither split nor source is said."""
-    if args.split is None and args.source is None:
-        raise SystemExit("Say which questions: --split NAME or --source FILE.")
-    options = {"split": args.split, "source": args.source, "grammar": args.grammar, "max_steps": args.max_steps}
-    if args.env_id == SYNTHETIC:
-        options["limit"] = args.episodes
-    return make_any_game(args.env_id, **{k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
 
 
 def kept(traces: Iterator[Trace], least_reward: float) -> Iterator[Trace]:
@@ -76,7 +60,7 @@ def kept(traces: Iterator[Trace], least_reward: float) -> Iterator[Trace]:
 def main(argv: list[str] | None = None) -> None:
     """Runs the collection."""
     args = parse(Args, "collect", __doc__.split("\n", 1)[0], argv)
-    game = make_game_of(args)
+    game = args.game(args.episodes)
 
     def progress(done: int, episodes: int, trace: Trace) -> None:
         if done % 200 == 0 or done == episodes:

@@ -14,24 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mtr_env.adapters.trl import Rollouts, Sampler
-from mtr_env.registration import SYNTHETIC, make_any_game
 from mtr_env.reward import score
 from train.measure import model_sampler
-from train.options import option, parse
+from train.options import WorldOptions, option, parse
 
 
 @dataclass
-class Args:
+class Args(WorldOptions):
     """What is trained on what, and how."""
 
     model: str = option("runs/sft", "the checkpoint to start from: a folder, or a hub id")
     out: Path = option(Path("runs/grpo"), "where checkpoints go")
-    env_id: str = option(SYNTHETIC, "the environment")
-    split: str | None = option(None, "the world's split; this or --source has to be said")
-    source: str | None = option(None, "a local file of questions")
-    grammar: str = option("hermes", "how actions are written")
     questions: int = option(2000, "training questions")
-    max_steps: int = option(8, "steps an episode may have")
     steps: int = option(60, "optimisation steps")
     groups: int = option(8, "questions a step and device")
     group_size: int = option(8, "rollouts of a question")
@@ -60,8 +54,7 @@ def share_with_variance(rollouts: Rollouts, sample: Sampler, groups: int, size: 
 def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
-    if args.split is None and args.source is None:
-        raise SystemExit("Say which questions: --split NAME or --source FILE.")
+    game = args.game(args.questions)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from trl import GRPOConfig, GRPOTrainer
@@ -69,9 +62,6 @@ def main(argv: list[str] | None = None) -> None:
     torch.manual_seed(args.seed)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model)
-    options = {"split": args.split, "source": args.source, "grammar": args.grammar, "max_steps": args.max_steps}
-    options |= {"limit": args.questions}
-    game = make_any_game(args.env_id, **{k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
     rollouts = Rollouts(
         game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens, seed=args.seed
     )

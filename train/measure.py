@@ -16,22 +16,16 @@ from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampled, Sampler, generate
 from mtr_env.evaluate import summarize
-from mtr_env.registration import SYNTHETIC, make_any_game
 from mtr_env.trace import Trace
-from train.options import option, parse
+from train.options import WorldOptions, option, parse
 
 
 @dataclass
-class Args:
+class Args(WorldOptions):
     """Which model plays what."""
 
     model: str = option("runs/sft", "a checkpoint folder, or a hub id")
-    env_id: str = option(SYNTHETIC, "the environment")
-    split: str | None = option(None, "the world's split; this or --source has to be said")
-    source: str | None = option(None, "a local file of questions")
-    grammar: str = option("hermes", "how actions are written")
     episodes: int = option(500, "questions to play, each once")
-    max_steps: int = option(8, "steps an episode may have")
     temperature: float = option(0.0, "0 is greedy")
     batch: int = option(128, "episodes that go on together")
     max_turn_tokens: int = option(64, "the most tokens of an action")
@@ -92,17 +86,13 @@ def measure(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch
 def main(argv: list[str] | None = None) -> None:
     """Runs the measurement."""
     args = parse(Args, "measure", __doc__.split("\n", 1)[0], argv)
-    if args.split is None and args.source is None:
-        raise SystemExit("Say which questions: --split NAME or --source FILE.")
+    game = args.game(args.episodes)
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.manual_seed(args.seed)
     tokenizer = AutoTokenizer.from_pretrained(args.model)
     model = AutoModelForCausalLM.from_pretrained(args.model).eval()
-    options = {"split": args.split, "source": args.source, "grammar": args.grammar, "max_steps": args.max_steps}
-    options |= {"limit": args.episodes}
-    game = make_any_game(args.env_id, **{k: v for k, v in options.items() if v is not None})  # type: ignore[arg-type]
     rollouts = Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
     sample = model_sampler(model, tokenizer, args.temperature)
     result = measure(rollouts, sample, args.episodes, args.seed, args.batch)

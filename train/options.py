@@ -9,6 +9,9 @@ import types
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
+from mtr_env.episode import Game
+from mtr_env.registration import SYNTHETIC, make_any_game
+
 RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
 
@@ -26,7 +29,7 @@ def parse(kind: type[Options], program: str, description: str, argv: list[str] |
     parser.add_argument("--recipe", help=f"take the options of a recipe first; one of: {known}")
     for name, field in fields.items():
         option = f"--{name.replace('_', '-')}"
-        help_ = f"{field.metadata.get('help', '')} (default: {field.default})"
+        help_ = f"{field.metadata.get('help', '')} (default: {field.default})".replace("%", "%%")
         if hints[name] is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=help_)
         else:
@@ -74,3 +77,22 @@ def _recipe(
 def option(default: Any, help: str) -> Any:
     """A dataclass field with a help text."""
     return dataclasses.field(default=default, metadata={"help": help})
+
+
+@dataclasses.dataclass
+class WorldOptions:
+    """Which questions are played, and how: what every program that plays takes."""
+
+    env_id: str = option(SYNTHETIC, "the environment")
+    split: str | None = option(None, "the world's split; this or --source has to be said")
+    source: str | None = option(None, "a local file of questions")
+    grammar: str = option("hermes", "how actions are written")
+    max_steps: int = option(8, "steps an episode may have")
+
+    def game(self, limit: int) -> Game:
+        """The game with its first ``limit`` questions; raises ``SystemExit`` when neither split nor source is said."""
+        if self.split is None and self.source is None:
+            raise SystemExit("Say which questions: --split NAME or --source FILE.")
+        options = {"split": self.split, "source": self.source, "limit": limit}
+        given = {name: value for name, value in options.items() if value is not None}
+        return make_any_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)  # type: ignore[arg-type]

@@ -9,7 +9,6 @@ tags of the grammar occur only as random tokens among all others.
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from train.options import option, parse
 from train.tokenizer import build
 
 
@@ -26,24 +26,15 @@ from train.tokenizer import build
 class Args:
     """The recipe of the base model."""
 
-    out: Path = Path("train/base")
-    """Where the checkpoint goes."""
-    steps: int = 600
-    """Optimisation steps."""
-    batch: int = 32
-    """Sequences a step."""
-    length: int = 256
-    """Tokens a sequence."""
-    lr: float = 1e-3
-    """Peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)."""
-    seed: int = 0
-    """Weights and data follow from it."""
-    width: int = 128
-    """Size of the hidden states."""
-    layers: int = 4
-    """Transformer blocks."""
-    heads: int = 4
-    """Attention heads."""
+    out: Path = option(Path("train/base"), "where the checkpoint goes")
+    steps: int = option(600, "optimisation steps")
+    batch: int = option(32, "sequences a step")
+    length: int = option(256, "tokens a sequence")
+    lr: float = option(1e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
+    seed: int = option(0, "weights and data follow from it")
+    width: int = option(128, "size of the hidden states")
+    layers: int = option(4, "transformer blocks")
+    heads: int = option(4, "attention heads")
 
 
 def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
@@ -83,10 +74,7 @@ def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple
 
 def main(argv: list[str] | None = None) -> None:
     """Trains and saves the base model."""
-    parser = argparse.ArgumentParser(prog="python -m train.pretrain", description=__doc__.split("\n", 1)[0])
-    for name, value in asdict(Args()).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
-    args = Args(**vars(parser.parse_args(argv)))
+    args = parse(Args, "pretrain", __doc__.split("\n", 1)[0], argv)
     torch.manual_seed(args.seed)
     tokenizer = build()
     model = make_model(args, len(tokenizer))
