@@ -56,19 +56,25 @@ def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): passages of random tokens, each twice in a row; rows of several lengths.
+def make_batch(
+    generator: torch.Generator, args: Args, vocabulary: int, progress: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, both (batch, length): passages of random tokens that come again until the row is full.
 
-    The first token of a repetition cannot be known and has no label, nor has the passage itself.
+    In the first third of the training (``progress`` is its share done) a passage is half a row, so that "so many tokens
+    ago" is enough and copying is learnt quickly; then it has any length, so that only reading helps. The first token of
+    a repetition cannot be known and has no label, nor has the passage itself.
     """
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
     for row in range(args.batch):
-        half = args.length // (2, 2, 3, 4)[row % 4]
-        for at in range(half, args.length, half):
-            size = min(half, args.length - at)
-            ids[row, at : at + size] = ids[row, :size]
-            labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
+        size = args.length // 2
+        if progress > 1 / 3:
+            size = int(torch.randint(6, args.length // 2 + 1, (1,), generator=generator))
+        for at in range(size, args.length, size):
+            end = min(at + size, args.length)
+            ids[row, at:end] = ids[row, : end - at]
+            labels[row, at + 1 : end] = ids[row, at + 1 : end]
     return ids, labels
 
 
@@ -88,7 +94,7 @@ def main(argv: list[str] | None = None) -> None:
     generator = torch.Generator().manual_seed(args.seed)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, labels = make_batch(generator, args, len(tokenizer))
+        ids, labels = make_batch(generator, args, len(tokenizer), step / args.steps)
         output = model(input_ids=ids, labels=labels)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
