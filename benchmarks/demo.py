@@ -17,7 +17,7 @@ from mtr_env.audit import audit
 from mtr_env.env import MTREnv
 from mtr_env.evaluate import Summary, run, write_json
 from mtr_env.policies import make_policy
-from mtr_env.registration import make_synthetic_game
+from mtr_env.registration import make_game
 from mtr_env.rollout import play
 from mtr_env.transcript import transcript
 
@@ -65,7 +65,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the demonstration."""
     args = parse_args(argv)
     started = time.perf_counter()
-    game = make_synthetic_game(split="test", limit=args.episodes)
+    game = make_game("MTR-Synthetic-v0", split="test", limit=args.episodes)
     print(
         f"World: {game.world.info.name}, split {game.world.info.split}, {len(game.world.ids)} questions, "
         f"fingerprint {game.world.info.fingerprint}\n"

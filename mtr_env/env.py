@@ -59,7 +59,7 @@ class MTREnv(gym.Env[str, str]):
     ``stop_reason`` and ``unscored`` (``None`` or the reason).
 
     ## Arguments
-    See :func:`mtr_env.registration.make_env`.
+    See :class:`mtr_env.registration.EnvOptions` and ``SyntheticOptions``; ``docs/worlds.md`` has them as a table.
 
     ## Version History
     - v0: initial version.

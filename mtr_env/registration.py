@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, Unpack
+from dataclasses import dataclass, fields
+from typing import Any, TypeVar
 
 import gymnasium as gym
 from gymnasium.vector import AutoresetMode
@@ -42,12 +43,11 @@ def register_envs() -> None:
     for env_id in ENV_IDS:
         if env_id in gym.registry:
             continue
-        kind = "synthetic_" if env_id == SYNTHETIC else ""
         gym.register(
             env_id,
-            entry_point=f"mtr_env.registration:make_{kind}env",
-            vector_entry_point=f"mtr_env.registration:make_{kind}vector_env",
-            kwargs={} if env_id == SYNTHETIC else {"env_id": env_id},
+            entry_point="mtr_env.registration:make_env",
+            vector_entry_point="mtr_env.registration:make_vector_env",
+            kwargs={"env_id": env_id},
             # The environment checks the order of calls itself, and Gymnasium's wrapper would hide snapshot();
             # check_env runs in the tests, where it costs nobody anything.
             order_enforce=False,
@@ -55,59 +55,129 @@ def register_envs() -> None:
         )
 
 
-class EnvOptions(TypedDict, total=False):
+@dataclass(frozen=True, kw_only=True)
+class EnvOptions:
     """What every id takes. ``gym.make(id, ...)`` has these as keyword arguments, and ``render_mode``."""
 
-    source: Path | None
+    source: Path | None = None
     """A local file or folder in an upstream layout (not for the synthetic world)."""
-    split: str
-    """``"sample"`` (the default), ``"train"`` or ``"validation"``; the synthetic world also has ``"test"``."""
-    corpus: Path | Corpus | None
+    split: str = "sample"
+    """``"sample"``, ``"train"`` or ``"validation"``; the synthetic world also has ``"test"``."""
+    corpus: Path | Corpus | None = None
     """A JSONL file of titles and texts to search instead of the question's own paragraphs."""
-    tool_maker: ToolMaker | None
+    tool_maker: ToolMaker | None = None
     """Writes the tools; ``TemplateToolMaker()`` unless told."""
-    tool_actor: ToolActor | None
+    tool_actor: ToolActor | None = None
     """Simulates the tools; ``GroundedToolActor()`` unless told."""
-    rubric: str | Rubric | Part | None
+    rubric: str | Rubric | Part | None = None
     """The reward; ``"mtr-v0"`` unless told. A function of the trace is the whole reward."""
-    grammar: str | Grammar
-    """``"hermes"`` (the default), ``"react"``, or either with ``-compact``: how calls and tools are written."""
-    max_steps: int
-    """After so many steps (8) without an answer the episode is truncated."""
-    limit: int | None
+    grammar: str | Grammar | None = None
+    """``"hermes"`` unless told, ``"react"``, or either with ``-compact``: how calls and tools are written."""
+    max_steps: int = 8
+    """After so many steps without an answer the episode is truncated."""
+    limit: int | None = None
     """The first so many questions only."""
 
 
-class SyntheticOptions(EnvOptions, total=False):
+@dataclass(frozen=True, kw_only=True)
+class SyntheticOptions(EnvOptions):
     """What ``MTR-Synthetic-v0`` takes beside :class:`EnvOptions`. ``limit`` may be any number (1,000 unless told)."""
 
-    hops: int | Sequence[int]
-    """How many reasoning steps a question needs: a number from 2 to 4, or several; all unless told."""
-    distractors: int
-    """How many paragraphs a question has beside the gold ones (6)."""
-    extra_tools: int
-    """How many distractor tools a toolset has (3)."""
-    noise: float | Mapping[str, float] | Noise
+    hops: int | Sequence[int] = (2, 3, 4)
+    """How many reasoning steps a question needs: a number from 2 to 4, or several."""
+    distractors: int = 6
+    """How many paragraphs a question has beside the gold ones."""
+    extra_tools: int | None = None
+    """How many distractor tools a toolset has (3 unless told)."""
+    noise: float | Mapping[str, float] | Noise | None = None
     """One probability shared by all kinds, or a mapping of kinds (``tool_failure``, ``not_found``, ``partial``,
-    ``contradicting``); 0 unless told."""
-    families: Sequence[str] | None
+    ``contradicting``); none unless told."""
+    families: Sequence[str] | None = None
     """Some of the question families only."""
-    world_seed: int
-    """Another number, another world (0)."""
+    world_seed: int = 0
+    """Another number, another world."""
+
+
+def make_game(env_id: str, **options: Any) -> Game:
+    """What the episodes of an id share: its world, its plugs and its rules. ``options`` are the fields of
+    :class:`EnvOptions`, for the synthetic world of :class:`SyntheticOptions`.
+
+    Raises ``ValueError`` for an unknown id, ``TypeError`` for an unknown option or something else than a plug, and
+    :class:`~mtr_env.errors.DatasetError` for a file or split that cannot be used.
+    """
+    if env_id == SYNTHETIC:
+        return _synthetic_game(_read(SyntheticOptions, env_id, options))
+    if env_id in DATASETS:
+        return _dataset_game(env_id, _read(EnvOptions, env_id, options))
+    raise ValueError(f"Unknown id {env_id!r}; expected one of {', '.join(map(repr, ENV_IDS))}.{_near(env_id, ENV_IDS)}")
+
+
+Options = TypeVar("Options", bound=EnvOptions)
+
+
+def _read(kind: type[Options], env_id: str, options: Mapping[str, Any]) -> Options:
+    known = [field.name for field in fields(kind)]
+    for name in options:
+        if name not in known:
+            hint = _near(name, known)
+            if name in [field.name for field in fields(SyntheticOptions)]:
+                hint = f" ({name}= is for {SYNTHETIC}.)"
+            raise TypeError(f"{env_id} has no argument {name!r}; it takes {', '.join(known)}.{hint}")
+    return kind(**options)
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def _dataset_game(env_id: str, options: EnvOptions) -> Game:
+    world = open_world(DATASETS[env_id], options.source, options.split, options.limit)
+    actor = options.tool_actor
+    if options.corpus is not None:
+        if actor is not None:
+            raise ValueError("corpus= is for the default ToolActor: give either corpus= or tool_actor=, not both.")
+        actor = GroundedToolActor(Corpus.of(options.corpus))
+    elif actor is None:
+        if not world.question(world.ids[0]).paragraphs:
+            raise DatasetError(
+                f"The questions of {world.info.source} ({env_id}) have no paragraphs, so the grounded ToolActor has "
+                'nothing to answer from. Give corpus="FILE", a JSONL file of {"title": ..., "text": ...} lines '
+                "(searched with bm25s: pip install 'mtr-env[data]'), or a tool_actor=; split=\"sample\" has paragraphs."
+            )
+        actor = GroundedToolActor()
+    return _game(env_id, world, actor, options.tool_maker or TemplateToolMaker(), options)
+
+
+def _synthetic_game(options: SyntheticOptions) -> Game:
+    for name in ("source", "corpus"):
+        if getattr(options, name) is not None:
+            raise ValueError(f"{SYNTHETIC} is generated, so it takes no {name}= (it has split=, hops=, distractors=).")
+    maker = options.tool_maker
+    if maker is None:
+        maker = TemplateToolMaker() if options.extra_tools is None else TemplateToolMaker(options.extra_tools)
+    elif options.extra_tools is not None:
+        raise ValueError(
+            "extra_tools= is for the default ToolMaker: give either extra_tools= or tool_maker=, not both."
+        )
+    world = SyntheticWorld(
+        split=options.split,
+        hops=options.hops,
+        distractors=options.distractors,
+        families=options.families,
+        size=1000 if options.limit is None else options.limit,
+        seed=options.world_seed,
+    )
+    actor = options.tool_actor or GroundedToolActor()
+    noise = Noise.of(options.noise)
+    return _game(SYNTHETIC, world, actor if noise.is_none else NoisyToolActor(actor, noise), maker, options)
 
 
 def _game(env_id: str, world: World, actor: ToolActor, maker: ToolMaker, options: EnvOptions) -> Game:
     _check_plug("tool_actor", actor, "respond")
     _check_plug("tool_maker", maker, "make")
-    return Game(
-        world,
-        maker,
-        actor,
-        options.get("rubric") or "mtr-v0",
-        options.get("grammar") or "hermes",
-        options.get("max_steps", 8),
-        env_id=env_id,
-    )
+    rubric, grammar = options.rubric or "mtr-v0", options.grammar or "hermes"
+    return Game(world, maker, actor, rubric, grammar, options.max_steps, env_id=env_id)
 
 
 def _check_plug(what: str, plug: object, method: str) -> None:
@@ -121,79 +191,8 @@ def _check_plug(what: str, plug: object, method: str) -> None:
         )
 
 
-def make_game(env_id: str, **options: Unpack[EnvOptions]) -> Game:
-    """What the episodes of a data set id share: its world, its plugs and its rules.
-
-    Raises :class:`~mtr_env.errors.DatasetError` for a file or split that cannot be used.
-    """
-    _refuse_unknown(options, EnvOptions, env_id)
-    world = open_world(DATASETS[env_id], options.get("source"), options.get("split", "sample"), options.get("limit"))
-    corpus, actor = options.get("corpus"), options.get("tool_actor")
-    if corpus is not None:
-        if actor is not None:
-            raise ValueError("corpus= is for the default ToolActor: give either corpus= or tool_actor=, not both.")
-        actor = GroundedToolActor(Corpus.of(corpus))
-    elif actor is None:
-        if not world.question(world.ids[0]).paragraphs:
-            raise DatasetError(
-                f"The questions of {world.info.source} ({env_id}) have no paragraphs, so the grounded ToolActor has "
-                'nothing to answer from. Give corpus="FILE", a JSONL file of {"title": ..., "text": ...} lines '
-                "(searched with bm25s: pip install 'mtr-env[data]'), or a tool_actor=; split=\"sample\" has paragraphs."
-            )
-        actor = GroundedToolActor()
-    return _game(env_id, world, actor, options.get("tool_maker") or TemplateToolMaker(), options)
-
-
-def make_synthetic_game(**options: Unpack[SyntheticOptions]) -> Game:
-    """What the episodes of ``MTR-Synthetic-v0`` share."""
-    _refuse_unknown(options, SyntheticOptions, SYNTHETIC)
-    for name in ("source", "corpus"):
-        if options.get(name) is not None:
-            raise ValueError(f"{SYNTHETIC} is generated, so it takes no {name}= (it has split=, hops=, distractors=).")
-    maker = options.get("tool_maker")
-    if maker is not None and "extra_tools" in options:
-        raise ValueError(
-            "extra_tools= is for the default ToolMaker: give either extra_tools= or tool_maker=, not both."
-        )
-    world = SyntheticWorld(
-        split=options.get("split", "sample"),
-        hops=options.get("hops", (2, 3, 4)),
-        distractors=options.get("distractors", 6),
-        families=options.get("families"),
-        size=1000 if (limit := options.get("limit")) is None else limit,
-        seed=options.get("world_seed", 0),
-    )
-    actor = options.get("tool_actor") or GroundedToolActor()
-    noise = Noise.of(options.get("noise"))
-    if not noise.is_none:
-        actor = NoisyToolActor(actor, noise)
-    return _game(SYNTHETIC, world, actor, maker or TemplateToolMaker(options.get("extra_tools", 3)), options)
-
-
-def make_any_game(env_id: str, **options: Unpack[SyntheticOptions]) -> Game:
-    """What the episodes of one of the five ids share. Raises ``ValueError`` for an unknown id."""
-    if env_id == SYNTHETIC:
-        return make_synthetic_game(**options)
-    if env_id not in DATASETS:
-        near = difflib.get_close_matches(env_id, ENV_IDS, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown id {env_id!r}; expected one of {', '.join(map(repr, ENV_IDS))}.{hint}")
-    return make_game(env_id, **options)  # type: ignore[misc]  # an option of the synthetic world is refused by name
-
-
-def _refuse_unknown(options: Mapping[str, object], known: type, env_id: str) -> None:
-    names = [*known.__annotations__]
-    for name in options:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            if name in SyntheticOptions.__annotations__:
-                hint = f" ({name}= is for {SYNTHETIC}.)"
-            raise TypeError(f"{env_id} has no argument {name!r}; it takes {', '.join(names)}.{hint}")
-
-
-def make_env(env_id: str, *, render_mode: str | None = None, **options: Unpack[EnvOptions]) -> MTREnv:
-    """``gym.make`` of a data set id; the arguments are those of :class:`EnvOptions`."""
+def make_env(env_id: str, *, render_mode: str | None = None, **options: Any) -> MTREnv:
+    """``gym.make``: the arguments are those of :func:`make_game`."""
     return MTREnv(make_game(env_id, **options), render_mode)
 
 
@@ -202,22 +201,7 @@ def make_vector_env(
     *,
     num_envs: int = 1,
     autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-    **options: Unpack[EnvOptions],
+    **options: Any,
 ) -> MTRVectorEnv:
-    """``gym.make_vec`` of a data set id; the arguments are those of :class:`EnvOptions`."""
+    """``gym.make_vec``: the arguments are those of :func:`make_game`."""
     return MTRVectorEnv(make_game(env_id, **options), num_envs, autoreset_mode)
-
-
-def make_synthetic_env(*, render_mode: str | None = None, **options: Unpack[SyntheticOptions]) -> MTREnv:
-    """``gym.make("MTR-Synthetic-v0")``; the arguments are those of :class:`SyntheticOptions`."""
-    return MTREnv(make_synthetic_game(**options), render_mode)
-
-
-def make_synthetic_vector_env(
-    *,
-    num_envs: int = 1,
-    autoreset_mode: str | AutoresetMode = AutoresetMode.NEXT_STEP,
-    **options: Unpack[SyntheticOptions],
-) -> MTRVectorEnv:
-    """``gym.make_vec("MTR-Synthetic-v0")``; the arguments are those of :class:`SyntheticOptions`."""
-    return MTRVectorEnv(make_synthetic_game(**options), num_envs, autoreset_mode)

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from mtr_env.audit import SHORT_CUTS, AuditReport, CorpusAnswers, answers_in, audit
 from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.question import Question
-from mtr_env.registration import DATASETS, make_game, make_synthetic_game
+from mtr_env.registration import DATASETS, make_game
 from mtr_env.tool import Toolset
 from mtr_env.toolactors.corpus import Corpus, Document
 from mtr_env.toolactors.grounded import GroundedToolActor
@@ -55,7 +55,7 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module")
 def synthetic() -> AuditReport:
-    return audit(make_synthetic_game(limit=40))
+    return audit(make_game("MTR-Synthetic-v0", limit=40))
 
 
 @pytest.mark.parametrize("env_id", DATASETS)
@@ -111,7 +111,7 @@ def test_the_report_has_the_promised_shape_as_json(synthetic: AuditReport) -> No
 
 
 def test_the_same_audit_twice_finds_the_same(synthetic: AuditReport) -> None:
-    again = audit(make_synthetic_game(limit=40))
+    again = audit(make_game("MTR-Synthetic-v0", limit=40))
     assert replace(again, seconds=0.0) == replace(synthetic, seconds=0.0)
 
 
@@ -245,7 +245,7 @@ def test_a_short_cut_that_pays_more_than_half_of_the_oracle_is_a_warning(write: 
 
 
 def test_noise_is_named_where_it_defeats_the_oracle() -> None:
-    report = audit(make_synthetic_game(limit=10, noise={"tool_failure": 1.0}), short_cuts=())
+    report = audit(make_game("MTR-Synthetic-v0", limit=10, noise={"tool_failure": 1.0}), short_cuts=())
     assert report.provable == 0
     assert all("responses were noise" in item.reason for item in report.unprovable)
 
@@ -258,4 +258,4 @@ def test_gold_answers_are_looked_up_in_a_corpus_by_their_words() -> None:
 
 def test_a_report_says_whether_its_actor_has_noise_and_a_corpus(synthetic: AuditReport) -> None:
     assert (synthetic.noisy, synthetic.corpus_answers) == (False, None)
-    assert audit(make_synthetic_game(limit=2, noise=0.2), short_cuts=()).noisy
+    assert audit(make_game("MTR-Synthetic-v0", limit=2, noise=0.2), short_cuts=()).noisy

@@ -17,7 +17,7 @@ from mtr_env.cli import main
 from mtr_env.cli.progress import Progress
 from mtr_env.cli.tables import columns
 from mtr_env.evaluate import score_file
-from mtr_env.registration import ENV_IDS, make_synthetic_game
+from mtr_env.registration import ENV_IDS, make_game
 
 Capture = pytest.CaptureFixture[str]
 RUN = ("run", "MTR-Synthetic-v0", "--limit", "5", "--policy", "oracle", "--out")
@@ -59,7 +59,7 @@ def test_help_says_what_has_to_be_said(capsys: Capture) -> None:
 
 def test_the_defaults_in_the_help_are_those_of_the_library(capsys: Capture) -> None:
     text = help_of("play", capsys)
-    game = make_synthetic_game()
+    game = make_game("MTR-Synthetic-v0")
     assert f"(MTR-Synthetic-v0: {len(game.world.ids)})" in text
     assert f"steps of an episode (default {game.setup.max_steps})" in text
     assert "distractor tools of a toolset (3)" in text

@@ -31,7 +31,7 @@ from mtr_env.evaluate import (
     wilson,
 )
 from mtr_env.policies.oracle import Oracle
-from mtr_env.registration import make_game, make_synthetic_game
+from mtr_env.registration import make_game
 from mtr_env.reward import RUBRICS
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.trace import Response, Trace, decode, encode
@@ -41,7 +41,7 @@ N = 6
 
 @pytest.fixture(scope="module")
 def game() -> Game:
-    return make_synthetic_game(limit=4)
+    return make_game("MTR-Synthetic-v0", limit=4)
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_another_rubric_scores_the_same_traces(game: Game, tmp_path: Path) -> No
 
 def test_joined_files_name_only_what_they_share(game: Game, tmp_path: Path) -> None:
     run(game, "oracle", tmp_path / "a", episodes=2)
-    run(make_synthetic_game(limit=4, grammar="react"), "oracle", tmp_path / "b", episodes=2)
+    run(make_game("MTR-Synthetic-v0", limit=4, grammar="react"), "oracle", tmp_path / "b", episodes=2)
     joined = [trace for name in "ab" for trace in read_traces(tmp_path / name / "traces.jsonl")]
     summary = summarize(joined)
     assert (summary.episodes, summary.grammar, summary.rubric, summary.policy) == (4, None, "mtr-v0", None)
@@ -194,7 +194,7 @@ class FlakyActor:
 
 
 def test_unscored_episodes_are_counted_and_leave_the_means_alone(tmp_path: Path) -> None:
-    game = make_synthetic_game(limit=6, tool_actor=FlakyActor())
+    game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
     summary = run(game, Oracle(), tmp_path, policy_name="oracle")
     assert (summary.episodes, summary.scored, summary.unscored) == (6, 3, 3)
     assert summary.metrics["em"] == 1.0
@@ -208,7 +208,7 @@ def test_unscored_episodes_are_counted_and_leave_the_means_alone(tmp_path: Path)
 
 
 def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
-    game = make_synthetic_game(limit=6, tool_actor=FlakyActor())
+    game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
     run(game, Oracle(), tmp_path, policy_name="oracle")
     failed = [trace for trace in read_traces(tmp_path / "traces.jsonl") if trace.stop_reason == "infrastructure"]
     for summary in (summarize(failed), summarize([])):
@@ -336,7 +336,7 @@ def test_another_policy_or_seed_or_setup_is_refused_by_name(game: Game, tmp_path
         ({"noise": 0.2}, "tool_actor is 'grounded' there"),
         ({"distractors": 3}, "world fingerprint is"),
     ]:
-        assert expected in refusal(tmp_path, make_synthetic_game(**{"limit": 4, **options}))
+        assert expected in refusal(tmp_path, make_game("MTR-Synthetic-v0", **{"limit": 4, **options}))
     other_world = make_game("MTR-HotpotQA-v0")
     message = refusal(tmp_path, other_world)
     assert "env_id is 'MTR-Synthetic-v0' there and 'MTR-HotpotQA-v0' here" in message
@@ -472,7 +472,7 @@ def test_what_is_no_policy_is_explained(name: str, expected: str, my_module: str
 
 
 def test_the_oracle_plans_against_the_tools_of_the_game() -> None:
-    game = make_synthetic_game(limit=2, noise=0.5)
+    game = make_game("MTR-Synthetic-v0", limit=2, noise=0.5)
     oracle = load_policy("oracle", game)
     assert isinstance(oracle, Oracle)
     assert oracle.actor is game.tool_actor.inner  # type: ignore[attr-defined]

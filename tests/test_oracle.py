@@ -14,7 +14,7 @@ from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.plan import QUESTION, Joined, Span, Verdict
 from mtr_env.provenance import stated_strings
 from mtr_env.question import Paragraph, Question
-from mtr_env.registration import ENV_IDS, make_game, make_synthetic_game
+from mtr_env.registration import ENV_IDS, make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.text import fold
@@ -52,7 +52,9 @@ def test_a_plan_copies_every_argument_and_the_answer_from_what_was_seen() -> Non
 
 
 def test_the_oracle_tries_again_when_a_tool_fails_or_answers_in_part() -> None:
-    game = make_synthetic_game(noise={"tool_failure": 0.15, "not_found": 0.1, "partial": 0.1}, limit=80, max_steps=16)
+    game = make_game(
+        "MTR-Synthetic-v0", noise={"tool_failure": 0.15, "not_found": 0.1, "partial": 0.1}, limit=80, max_steps=16
+    )
     oracle = Oracle(actor=game.tool_actor)
     rewards = [score(trace) for trace in traces_of(MTREnv(game), oracle)]
     assert sum(reward.total == 1.0 for reward in rewards) >= 78

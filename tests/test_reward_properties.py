@@ -16,7 +16,7 @@ from mtr_env.policies import exploits, make_policy
 from mtr_env.policies.base import EpisodicPolicy, Policy
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.replay import Replay
-from mtr_env.registration import make_game, make_synthetic_game
+from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.trace import Call, Trace, decode, encode
@@ -29,7 +29,7 @@ IDS = {"hotpotqa": "MTR-HotpotQA-v0", "musique": "MTR-MuSiQue-v0", "2wikimultiho
 @lru_cache(None)
 def game_of(world: str, source: Path | None) -> Game:
     if world == "synthetic":
-        return make_synthetic_game(limit=QUESTIONS, max_steps=16)
+        return make_game("MTR-Synthetic-v0", limit=QUESTIONS, max_steps=16)
     return make_game(IDS[world], source=source, limit=QUESTIONS, max_steps=16)
 
 

@@ -13,7 +13,7 @@ import pytest
 from agents.neutral import NeutralTeacher
 from mtr_env.env import MTREnv
 from mtr_env.policies.oracle import Oracle
-from mtr_env.registration import make_synthetic_game
+from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
@@ -24,7 +24,7 @@ WITHOUT_TRANSFORMERS = "the train extra is not installed (pip install -e '.[trai
 
 
 def traces(p_gold: float, count: int = 40) -> list[Trace]:
-    game = make_synthetic_game(split="train", limit=count, grammar="hermes-compact")
+    game = make_game("MTR-Synthetic-v0", split="train", limit=count, grammar="hermes-compact")
     teacher = NeutralTeacher(game.grammar, p_gold, actor=game.tool_actor)
     return [play(MTREnv(game), teacher, question_id=question_id) for question_id in game.world.ids]
 
@@ -32,13 +32,13 @@ def traces(p_gold: float, count: int = 40) -> list[Trace]:
 def test_the_neutral_teacher_answers_right_after_detours_that_keep_the_contract() -> None:
     played = traces(0.4)
     assert all(score(trace).parts["answer"] == score(trace).parts["contract"] == 1.0 for trace in played)
-    game = make_synthetic_game(split="train", limit=40, grammar="hermes-compact")
+    game = make_game("MTR-Synthetic-v0", split="train", limit=40, grammar="hermes-compact")
     direct = [play(MTREnv(game), Oracle(game.grammar), question_id=i) for i in game.world.ids]
     assert sum(len(t.steps) for t in played) > 1.3 * sum(len(t.steps) for t in direct)
 
 
 def test_without_detours_the_neutral_teacher_is_the_oracle() -> None:
-    game = make_synthetic_game(split="train", limit=40, grammar="hermes-compact")
+    game = make_game("MTR-Synthetic-v0", split="train", limit=40, grammar="hermes-compact")
     direct = [play(MTREnv(game), Oracle(game.grammar), question_id=i) for i in game.world.ids]
     assert [[s.action for s in t.steps] for t in traces(1.0)] == [[s.action for s in t.steps] for t in direct]
 
@@ -157,7 +157,7 @@ def test_fine_tuning_and_rollouts_use_the_same_ids_and_masks(tmp_path: Path) -> 
     )
     rows, too_long = make_rows(tmp_path / "traces.jsonl", tokenizer, 0.0, 1024)
     assert (len(rows), too_long) == (6, 0)
-    game = make_synthetic_game(split="train", limit=6, grammar="hermes-compact")
+    game = make_game("MTR-Synthetic-v0", split="train", limit=6, grammar="hermes-compact")
     rollouts = Rollouts(game, tokenizer, max_tokens=1024)
     for row, question_id in zip(rows, game.world.ids, strict=True):
         trace = play(MTREnv(game), Oracle(game.grammar, game.tool_actor), question_id=question_id)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from mtr_env.episode import Game
-from mtr_env.registration import SYNTHETIC, make_any_game
+from mtr_env.registration import SYNTHETIC, make_game
 
 RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
@@ -95,4 +95,4 @@ class WorldOptions:
             raise SystemExit("Say which questions: --split NAME or --source FILE.")
         options = {"split": self.split, "source": self.source, "limit": limit}
         given = {name: value for name, value in options.items() if value is not None}
-        return make_any_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)  # type: ignore[arg-type]
+        return make_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)

@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Unpack
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -24,7 +24,7 @@ from mtr_env import draw
 from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.episode import Game, Stage, Turn
 from mtr_env.metrics import metrics
-from mtr_env.registration import SyntheticOptions, make_any_game
+from mtr_env.registration import make_game
 from mtr_env.reward import Reward, score
 from mtr_env.trace import TokenRecord, Trace
 from mtr_env.transcript import messages
@@ -215,7 +215,7 @@ def make_rollout_func(
     max_turn_tokens: int = 256,
     max_tokens: int = 4096,
     seed: int = 0,
-    **options: Unpack[SyntheticOptions],
+    **options: Any,
 ) -> Rollouts:
     """A ``rollout_func`` for TRL's ``GRPOTrainer`` on an environment id.
 
@@ -227,7 +227,7 @@ def make_rollout_func(
         seed: Episode seeds follow from it; a group shares one.
         **options: Those of ``gym.make(env_id, ...)``.
     """
-    game = make_any_game(env_id, **options)
+    game = make_game(env_id, **options)
     return Rollouts(game, tokenizer, max_turn_tokens=max_turn_tokens, max_tokens=max_tokens, seed=seed)
 
 

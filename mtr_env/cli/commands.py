@@ -22,7 +22,7 @@ from mtr_env.errors import MTRError
 from mtr_env.evaluate import load_policy, run, score_file, write_json
 from mtr_env.metrics import metrics
 from mtr_env.policies.human import Human, Quit
-from mtr_env.registration import SYNTHETIC, make_game, make_synthetic_game
+from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.reward import unscored
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
@@ -99,7 +99,7 @@ def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
             where = f"is for {SYNTHETIC}" if args.id != SYNTHETIC else f"is not for {SYNTHETIC}, which is generated"
             raise UsageError(f"--{name.replace('_', '-')} {where}.")
     with _usage(_as_options):
-        return make_synthetic_game(**options) if args.id == SYNTHETIC else make_game(args.id, **options)
+        return make_game(args.id, **options)
 
 
 def _check_writable(out: str | None) -> None:
