@@ -22,29 +22,22 @@ class CallKey(Struct, frozen=True, gc=False):
     attempt: int
 
 
-class History(Sequence[tuple[Call, Response]]):
-    """The calls of an episode whose responses the policy saw, each with its response, made when somebody looks."""
+class History(Struct, frozen=True):
+    """The calls of an episode whose responses the policy saw, each with its response, in order; made when looked at."""
 
-    __slots__ = ("_pairs", "_pending", "_trace")
-
-    def __init__(self, trace: Trace, pending: Sequence[tuple[Call, Response]] = ()) -> None:
-        self._trace = trace
-        self._pending = pending
-        self._pairs: list[tuple[Call, Response]] | None = None
-
-    def _all(self) -> list[tuple[Call, Response]]:
-        if self._pairs is None:
-            self._pairs = [*self._trace.exchanges(), *self._pending]
-        return self._pairs
-
-    def __len__(self) -> int:
-        return len(self._all())
-
-    def __getitem__(self, index):  # type: ignore[no-untyped-def]
-        return self._all()[index]
+    trace: Trace
+    pending: tuple[tuple[Call, Response], ...] = ()
 
     def __iter__(self) -> Iterator[tuple[Call, Response]]:
-        return iter(self._all())
+        yield from self.trace.exchanges()
+        yield from self.pending
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __getitem__(self, index: int) -> tuple[Call, Response]:
+        pairs = list(self)
+        return pairs[index]
 
 
 class ToolRequest(Struct, frozen=True):
