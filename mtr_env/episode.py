@@ -7,27 +7,24 @@ hands out each request and takes the response, so who answers, and how many at o
 
 from __future__ import annotations
 
-import logging
-
 import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
 
 from mtr_env import draw
 from mtr_env.contract import Contract, check_toolset
-from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.errors import InfrastructureError
 from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
+from mtr_env.toolactors.border import log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace, canonical
 from mtr_env.version import __version__
 from mtr_env.worlds.base import World, unknown_question
-
-logger = logging.getLogger("mtr_env")
 
 _MEMO_SIZE = 256
 _MEMO_CHARS = 4000
@@ -231,33 +228,6 @@ def _reason(tool: str, error: Exception) -> str:
     text = str(error) if isinstance(error, InfrastructureError) else ""
     text = " ".join(text.split())[:300].encode("utf-8", "backslashreplace").decode()
     return f"{tool}: {type(error).__name__}{f': {text}' if text else ''}"
-
-
-def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
-    """An actor's response, or what it raised. An actor is somebody else's code at the one effect of an episode: an
-    outage there, of whatever class, ends this episode unscored and no other; it is logged with its traceback."""
-    try:
-        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
-    except ToolsetError:
-        raise  # tools that this actor cannot simulate at all: a mistake in the set-up, not an outage
-    except Exception as error:
-        log_outage(error)
-        return error
-
-
-def log_outage(error: BaseException) -> None:
-    """Writes what an actor raised to the ``mtr_env`` log: the traceback once for each class, then a line each."""
-    kind = type(error)
-    logger.warning(
-        "A ToolActor failed; the episode ends unscored. %s: %s",
-        kind.__name__,
-        error,
-        exc_info=None if kind in _LOGGED else error,
-    )
-    _LOGGED.add(kind)
-
-
-_LOGGED: set[type[BaseException]] = set()
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:

@@ -20,10 +20,10 @@ from mtr_env.env import (
     outcome,
     reset_info,
 )
-from mtr_env.episode import Game, Stage, Turn, log_outage, respond
-from mtr_env.errors import InfrastructureError, ToolsetError
-from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
-from mtr_env.trace import Response, Trace
+from mtr_env.episode import Game, Stage, Turn
+from mtr_env.toolactors.base import ToolActor
+from mtr_env.toolactors.border import respond_many
+from mtr_env.trace import Trace
 
 _Flags = NDArray[np.bool_]
 
@@ -171,19 +171,3 @@ def drive_many(turns: Sequence[Turn], actor: ToolActor) -> None:
         responses = respond_many(actor, [request for _, request in waiting])
         for (turn, _), response in zip(waiting, responses, strict=True):
             turn.receive(response)
-
-
-def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
-    """The responses to many requests: in one batch where the actor can, else one by one."""
-    if not isinstance(actor, BatchToolActor):
-        return [respond(actor, request) for request in requests]
-    try:
-        responses = actor.respond_many(requests)
-        if len(responses) != len(requests):
-            raise InfrastructureError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
-    except ToolsetError:
-        raise  # as in episode.respond
-    except Exception as error:
-        log_outage(error)
-        return [error] * len(requests)
-    return responses

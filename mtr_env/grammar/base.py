@@ -155,6 +155,23 @@ TOO_LONG = malformed(f"The action is longer than {MAX_ACTION_CHARS} characters."
 TOO_MANY = malformed(f"An action holds at most {MAX_CALLS_PER_STEP} calls.")
 
 
+TASK = (
+    "Answer the question with the help of the tools. Call tools to find every fact that you need; then give the "
+    "shortest possible answer."
+)
+"""How every prompt begins."""
+
+
+class Styled:
+    """What the grammars have in common: ``tools`` says how a prompt lists the tools, and the name says it too."""
+
+    kind: str
+
+    def __init__(self, tools: ToolStyle = "json") -> None:
+        self.tools = tools
+        self.name = self.kind if tools == "json" else f"{self.kind}-{tools}"
+
+
 def tool_lines(toolset: Toolset, style: ToolStyle) -> str:
     """The tools as a prompt lists them, one a line."""
     if style == "compact":

@@ -6,12 +6,13 @@ from mtr_env.grammar.base import (
     BAD_JSON,
     MAX_ACTION_CHARS,
     MAX_CALLS_PER_STEP,
+    TASK,
     TOO_LONG,
     TOO_MANY,
     Action,
     Prompt,
     Result,
-    ToolStyle,
+    Styled,
     decode_call,
     decode_json,
     decode_result,
@@ -26,7 +27,7 @@ from mtr_env.tool import Toolset
 from mtr_env.trace import Call, Fault
 
 
-class HermesGrammar:
+class HermesGrammar(Styled):
     """Tags as Qwen and Hermes models write them: ``<think>``, ``<tool_call>{json}</tool_call>``, ``<answer>``.
 
     Everything up to the first ``</think>`` is the thought, and so is text before the first tag. ``tools`` says how the
@@ -42,15 +43,12 @@ class HermesGrammar:
     'Jan Svěrák'
     """
 
-    def __init__(self, tools: ToolStyle = "json") -> None:
-        self.tools = tools
-        self.name = "hermes" if tools == "json" else "hermes-compact"
+    kind = "hermes"
 
     def render_prompt(self, question: str, toolset: Toolset) -> Prompt:
         """See :class:`Grammar`."""
         system = (
-            "Answer the question with the help of the tools. Call tools to find every fact that you need; then give "
-            "the shortest possible answer.\n\n# Tools\n\n<tools>\n"
+            f"{TASK}\n\n# Tools\n\n<tools>\n"
             f"{tool_lines(toolset, self.tools)}\n</tools>\n\n"
             "You may think inside <think> and </think> first. Then either call one or more tools, each as a JSON "
             "object with its name and arguments inside tags:\n<tool_call>\n"

@@ -6,12 +6,13 @@ from mtr_env.grammar.base import (
     BAD_JSON,
     MAX_ACTION_CHARS,
     MAX_CALLS_PER_STEP,
+    TASK,
     TOO_LONG,
     TOO_MANY,
     Action,
     Prompt,
     Result,
-    ToolStyle,
+    Styled,
     decode_json,
     decode_object,
     decode_result,
@@ -26,7 +27,7 @@ from mtr_env.tool import Toolset
 from mtr_env.trace import Call, Fault
 
 
-class ReactGrammar:
+class ReactGrammar(Styled):
     """Lines as ReAct prompts write them: Thought, Action, Action Input, Observation, Final Answer.
 
     A value stands on one line (JSON input may span several); text before the first ``Action:`` or ``Final Answer:``
@@ -38,15 +39,12 @@ class ReactGrammar:
     Action Input: {"query":"Kolya"}
     """
 
-    def __init__(self, tools: ToolStyle = "json") -> None:
-        self.tools = tools
-        self.name = "react" if tools == "json" else "react-compact"
+    kind = "react"
 
     def render_prompt(self, question: str, toolset: Toolset) -> Prompt:
         """See :class:`Grammar`."""
         system = (
-            "Answer the question with the help of the tools. Call tools to find every fact that you need; then give "
-            "the shortest possible answer. You have these tools:\n\n"
+            f"{TASK} You have these tools:\n\n"
             f"{tool_lines(toolset, self.tools)}\n\n"
             "Write one or more calls:\n\nThought: what to do next\nAction: the tool's name\n"
             "Action Input: a JSON object with the tool's arguments\n\n"

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from mtr_env.episode import respond
 from mtr_env.policies.spans import Word, locate, locate_answer, words_of
 from mtr_env.provenance import sourced_strings
 from mtr_env.question import Question, View
@@ -23,6 +22,7 @@ from mtr_env.text import contains_words, fold, name_key, normalize_answer
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import compute
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
+from mtr_env.toolactors.border import respond
 from mtr_env.trace import Call, Response, Setup, Step, Trace, canonical
 
 QUESTION = -1

@@ -8,10 +8,10 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env import draw
-from mtr_env.errors import ToolsetError
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
-from mtr_env.toolactors.base import BatchToolActor, CallKey, History, ToolActor, ToolRequest
+from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
+from mtr_env.toolactors.border import respond_many
 from mtr_env.trace import Call, Response
 
 KINDS = ("tool_failure", "not_found", "partial", "contradicting")
@@ -77,10 +77,7 @@ class NoisyToolActor:
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; one by one where the inner actor has no batch form."""
-        if isinstance(self.inner, BatchToolActor):
-            responses = self.inner.respond_many(requests)
-        else:
-            responses = [_attempt(self.inner, request) for request in requests]
+        responses = respond_many(self.inner, requests)
         return [
             response if isinstance(response, Exception) else self._disturb(response, r.spec, r.view, r.key)
             for r, response in zip(requests, responses, strict=True)
@@ -93,15 +90,6 @@ class NoisyToolActor:
             if point < 0:
                 return _DISTURB[kind](response, spec, view, key) or response
         return response
-
-
-def _attempt(actor: ToolActor, request: ToolRequest) -> Response | Exception:
-    try:
-        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
-    except ToolsetError:
-        raise  # as in episode.respond
-    except Exception as error:
-        return error
 
 
 def _tool_failure(response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:

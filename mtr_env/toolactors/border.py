@@ -1,0 +1,58 @@
+"""The border to a ToolActor: somebody else's code, at the one effect of an episode.
+
+An outage there, of whatever class, ends the episode that met it unscored and no other; so it is a value from here on.
+A ``ToolsetError`` is no outage but a mistake in the set-up (tools that the actor cannot simulate at all): it is raised.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
+from mtr_env.trace import Response
+
+logger = logging.getLogger("mtr_env")
+
+
+def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
+    """An actor's response to one request, or what it raised."""
+    try:
+        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except ToolsetError:
+        raise
+    except Exception as error:  # any class: see the module's docstring
+        log_outage(error)
+        return error
+
+
+def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
+    """The responses to many requests: in one batch where the actor can, else one by one."""
+    if not isinstance(actor, BatchToolActor):
+        return [respond(actor, request) for request in requests]
+    try:
+        responses = actor.respond_many(requests)
+        if len(responses) != len(requests):
+            raise InfrastructureError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
+    except ToolsetError:
+        raise
+    except Exception as error:  # any class: see the module's docstring
+        log_outage(error)
+        return [error] * len(requests)
+    return responses
+
+
+def log_outage(error: BaseException) -> None:
+    """Writes what an actor raised to the ``mtr_env`` log: the traceback once for each class, then a line each."""
+    kind = type(error)
+    logger.warning(
+        "A ToolActor failed; the episode ends unscored. %s: %s",
+        kind.__name__,
+        error,
+        exc_info=None if kind in _LOGGED else error,
+    )
+    _LOGGED.add(kind)
+
+
+_LOGGED: set[type[BaseException]] = set()
