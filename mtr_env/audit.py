@@ -29,7 +29,7 @@ from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.template import gold_interfaces
-from mtr_env.trace import Call, Trace, canonical
+from mtr_env.trace import Call, Trace
 
 SHORT_CUTS = ("first-search", "chaser", "no-tool", "random-valid")
 _ONE = 1 - 1e-9
@@ -365,6 +365,6 @@ def _resolve(start: Trace, view: View, actor: ToolActor, gold: _Rate, other: _Ra
         [argument, *_] = tool.parameters["properties"]
         for title in titles:
             call = Call(tool.name, {argument: title})
-            response = actor.respond(call, tool, view, history, CallKey(0, question.id, canonical(call), 0))
+            response = actor.respond(call, tool, view, history, CallKey(0, question.id, call))
             rate.pairs += 1
             rate.ok += isinstance(response.value, dict) and response.value.get("status") == "ok"

@@ -22,7 +22,7 @@ from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolactors.border import log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
-from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace, canonical
+from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace
 from mtr_env.version import __version__
 from mtr_env.worlds.base import World, unknown_question
 
@@ -32,13 +32,13 @@ _NOT_UNICODE = "\n[not valid Unicode]"
 
 
 class Decision(Struct, frozen=True):
-    """What an action says and which of its calls may run: ``runnable`` has their numbers, from 0, and canonical forms.
-    ``faults`` are the policy's. ``repeated`` says that the same action came up before, so that it pays to remember how
-    its responses read."""
+    """What an action says and which of its calls may run: ``runnable`` has their numbers, from 0. ``faults`` are the
+    policy's. ``repeated`` says that the same action came up before, so that it pays to remember how its responses read.
+    """
 
     action: str
     calls: tuple[Call, ...] = ()
-    runnable: tuple[tuple[int, str], ...] = ()
+    runnable: tuple[int, ...] = ()
     faults: tuple[Fault, ...] = ()
     answer: str | None = None
     repeated: bool = False
@@ -96,14 +96,16 @@ class Stage:
             if action.endswith(_NOT_UNICODE):
                 parsed = Fault("malformed_action", "The action is not valid Unicode text.")
             return Decision(action, (), (), (parsed,), None, repeated)
-        calls, runnable, faults = parsed.calls, [], []
+        calls = parsed.calls
+        runnable: tuple[int, ...] = ()
+        faults: tuple[Fault, ...] = ()
         for i, call in enumerate(calls):
             broken = self.contract.check_call(call, i)
             if broken is None:
-                runnable.append((i, canonical(call)))
+                runnable += (i,)
             else:
-                faults.append(broken)
-        return Decision(action, calls, tuple(runnable), tuple(faults), parsed.answer, repeated)
+                faults += (broken,)
+        return Decision(action, calls, runnable, faults, parsed.answer, repeated)
 
     def show(self, spec: ToolSpec, response: Response, number: int, repeated: bool) -> Shown:
         """The second half for one call, the ``number``-th of its action: is the response what the tool promised, and
@@ -170,22 +172,19 @@ class Turn:
         self._responses: list[Response | None] = [None] * len(decision.calls)
         self._texts = [""] * len(decision.calls)
         self._pending: tuple[tuple[Call, Response], ...] = ()
-        self.waiting = self._request(*decision.runnable[0]) if decision.runnable else None
+        self.waiting = self._request(decision.runnable[0]) if decision.runnable else None
 
-    def _request(self, number: int, form: str) -> ToolRequest:
+    def _request(self, number: int) -> ToolRequest:
         before, stage, calls = self._before, self._stage, self._decision.calls
         call = calls[number]
-        attempt = calls[:number].count(call) if number else 0
-        for step in before.steps:
-            attempt += step.calls.count(call)
-        key = CallKey(before.seed, stage.question.id, form, attempt)
+        key = CallKey(before.seed, stage.question.id, call, before.steps, calls[:number])
         return ToolRequest(call, stage.contract.specs[call.name], stage.view, History(before, self._pending), key)
 
     def receive(self, response: Response | Exception) -> None:
         """Takes the answer to the request; an exception stands for an outage, after which no call runs."""
         assert self.waiting is not None
         spec, runnable = self.waiting.spec, self._decision.runnable
-        number, _ = runnable[self._done]
+        number = runnable[self._done]
         if type(response) is not Response:
             self._fail(spec, number, response)
             return
@@ -200,7 +199,7 @@ class Turn:
             return
         if shown.fault is None:
             self._pending += ((self.waiting.call, response),)
-        self.waiting = self._request(*runnable[done])
+        self.waiting = self._request(runnable[done])
 
     def _fail(self, spec: ToolSpec, number: int, error: object) -> None:
         if not isinstance(error, Exception):

@@ -1,6 +1,7 @@
 """The trace: the one central record of an episode. Reward, metrics, messages and reports are computed from it.
 
 Everything here is frozen. An episode's state *is* its trace: a trace cut after step k is the episode as it stood then.
+What an episode has many of is ``gc=False``: nothing in a frozen record can refer back to it, so reference counts suffice.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ BLAME: dict[FaultKind, Blame] = {
 }
 
 
-class Call(Struct, frozen=True, forbid_unknown_fields=True):
+class Call(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     """A tool call: the tool's name and its arguments, a JSON object. Its JSON form is the one that policies write."""
 
     name: str
@@ -44,7 +45,7 @@ class Usage(Struct, frozen=True):
     output_tokens: int = 0
 
 
-class Response(Struct, frozen=True):
+class Response(Struct, frozen=True, gc=False):
     """A tool's response: a JSON value before rendering, and where it came from.
 
     ``sources`` are the references (see :mod:`mtr_env.question`) that ``value`` states; empty for an error, an echo or
@@ -85,7 +86,7 @@ class TokenRecord(Struct, frozen=True):
     logprobs: tuple[float, ...] = ()
 
 
-class Step(Struct, frozen=True):
+class Step(Struct, frozen=True, gc=False):
     """One action and all it caused.
 
     ``responses`` is parallel to ``calls``: ``None`` where the call did not run. A response that broke its schema is
@@ -115,7 +116,7 @@ class Setup(Struct, frozen=True):
     version: str
 
 
-class Trace(Struct, frozen=True):
+class Trace(Struct, frozen=True, gc=False):
     """One episode: a question, its toolset, how it was set up, its seed and the steps so far."""
 
     question: Question

@@ -28,7 +28,7 @@ from mtr_env.toolmakers.specs import (
     inverse_tool,
     relation_tool,
 )
-from mtr_env.trace import Call, Response, canonical
+from mtr_env.trace import Call, Response
 
 QUESTION = Question(
     "q",
@@ -61,7 +61,7 @@ def ask(
     call = Call(spec.name, dict(zip(spec.parameters["properties"], values, strict=True)))
     contract = Contract(Toolset((spec,)))
     assert contract.check_call(call) is None
-    response = actor.respond(call, spec, VIEW, history, CallKey(0, "q", canonical(call), 0))  # type: ignore[arg-type]
+    response = actor.respond(call, spec, VIEW, history, CallKey(0, "q", call))  # type: ignore[arg-type]
     assert contract.check_response(response.value, spec) is None
     assert response.origin == "grounded"
     if response.value["status"] != "ok":
@@ -194,7 +194,7 @@ def test_a_relation_of_any_name_keeps_its_own_contract(name: str) -> None:
     question = Question("q", "Q?", "x", paragraphs=(Paragraph("S", ("S.",)),), facts=(Fact("S", name, "O"),))
     for spec, value in ((relation_tool(name), "S"), (inverse_tool(name), "O")):
         call = Call(spec.name, {next(iter(spec.parameters["properties"])): value})
-        response = ACTOR.respond(call, spec, question.view(), (), CallKey(0, "q", canonical(call), 0))  # type: ignore[arg-type]
+        response = ACTOR.respond(call, spec, question.view(), (), CallKey(0, "q", call))  # type: ignore[arg-type]
         assert response.value["status"] == "ok"
         assert Contract(Toolset((spec,))).check_response(response.value, spec) is None
         assert {"S", "O"} <= set(json.dumps(response.value).split('"'))
@@ -254,7 +254,7 @@ def test_a_date_comparison_has_the_sources_of_both_dates() -> None:
 )
 def test_an_error_of_calculate_repeats_nothing_of_the_expression(expression: str) -> None:
     call = Call("calculate", {"expression": expression})
-    response = ACTOR.respond(call, CALCULATE, VIEW, (), CallKey(0, "q", canonical(call), 0))  # type: ignore[arg-type]
+    response = ACTOR.respond(call, CALCULATE, VIEW, (), CallKey(0, "q", call))  # type: ignore[arg-type]
     assert response.value["status"] == "error"
     assert response.sources == ()
     message = response.value["message"]
@@ -269,7 +269,7 @@ def test_an_error_of_calculate_repeats_nothing_of_the_expression(expression: str
 )
 def test_an_error_of_compare_dates_repeats_nothing_of_the_dates(first: str, second: str) -> None:
     call = Call("compare_dates", {"first": first, "second": second})
-    response = ACTOR.respond(call, COMPARE_DATES, VIEW, (), CallKey(0, "q", canonical(call), 0))  # type: ignore[arg-type]
+    response = ACTOR.respond(call, COMPARE_DATES, VIEW, (), CallKey(0, "q", call))  # type: ignore[arg-type]
     assert response.value["status"] == "error"
     for part in ("Zatec", "Febtember", "1999", "31"):
         assert part not in response.value["message"]
@@ -281,7 +281,7 @@ def test_an_error_of_compare_dates_repeats_nothing_of_the_dates(first: str, seco
 def test_a_tool_of_another_maker_is_an_error_that_says_what_to_do() -> None:
     spec = ToolSpec("teleport", "Moves.", {"type": "object"}, {"type": "object"}, binding="move")
     with pytest.raises(ToolsetError, match=r"cannot answer 'teleport' \(binding 'move'\).*Give a tool_actor="):
-        ACTOR.respond(Call("teleport", {}), spec, VIEW, (), CallKey(0, "q", "", 0))  # type: ignore[arg-type]
+        ACTOR.respond(Call("teleport", {}), spec, VIEW, (), CallKey(0, "q", Call("teleport", {})))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("env_id", ENV_IDS)
@@ -299,7 +299,7 @@ def test_every_source_is_a_reference_of_the_question_and_every_response_keeps_it
         for spec in trace.toolset.tools:
             for name in (*names, "nobody at all", "1 + 1"):
                 call = Call(spec.name, dict.fromkeys(spec.parameters["properties"], name[:400]))
-                response = ACTOR.respond(call, spec, question.view(), (), CallKey(0, "q", canonical(call), 0))  # type: ignore[arg-type]
+                response = ACTOR.respond(call, spec, question.view(), (), CallKey(0, "q", call))  # type: ignore[arg-type]
                 statuses.add(response.value["status"])
                 assert contract.check_response(response.value, spec) is None
                 assert refs.issuperset(response.sources)

@@ -18,7 +18,7 @@ from mtr_env.toolactors.base import CallKey, ToolRequest
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import KINDS, Noise, NoisyToolActor
 from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
-from mtr_env.trace import Call, Response, canonical
+from mtr_env.trace import Call, Response
 
 LONG = (
     "Kolya is a film by Jan Svěrák that was released in 1996.",
@@ -54,7 +54,7 @@ def actor(**kinds: float) -> NoisyToolActor:
 
 def ask(noisy: Any, spec: ToolSpec, value: str, seed: int = 0, attempt: int = 0) -> Response:
     call = Call(spec.name, {next(iter(spec.parameters["properties"])): value})
-    response: Response = noisy.respond(call, spec, VIEW, (), CallKey(seed, "q", canonical(call), attempt))
+    response: Response = noisy.respond(call, spec, VIEW, (), CallKey(seed, "q", call, beside=(call,) * attempt))
     assert Contract(Toolset((spec,))).check_response(response.value, spec) is None
     return response
 
@@ -185,7 +185,7 @@ def test_every_noisy_response_of_every_tool_keeps_its_schema(env_id: str, kind: 
         for spec in trace.toolset.tools:
             for name in (*names[:40], "nobody"):
                 call = Call(spec.name, dict.fromkeys(spec.parameters["properties"], name[:400]))
-                key = CallKey(seed, "q", canonical(call), 0)
+                key = CallKey(seed, "q", call)
                 response, true = (a.respond(call, spec, view, (), key) for a in (noisy, GROUNDED))
                 assert contract.check_response(response.value, spec) is None
                 assert set(response.sources) <= set(true.sources)
@@ -241,7 +241,7 @@ def test_in_a_batch_only_the_request_that_fails_is_an_exception() -> None:
     requests = []
     for query in ("good", "bad", "good"):
         call = Call("search", {"query": query})
-        requests.append(ToolRequest(call, SEARCH, VIEW, (), CallKey(0, "q", canonical(call), 0)))  # type: ignore[arg-type]
+        requests.append(ToolRequest(call, SEARCH, VIEW, (), CallKey(0, "q", call)))  # type: ignore[arg-type]
     first, second, third = NoisyToolActor(Fragile(), {"tool_failure": 1.0}).respond_many(requests)
     assert isinstance(second, TimeoutError)
     assert isinstance(first, Response)

@@ -115,7 +115,7 @@ class HermesGrammar(Styled):
 
     @staticmethod
     def _parse_calls(text: str, at: int) -> Action | Fault:
-        calls: list[Call] = []
+        calls: tuple[Call, ...] = ()
         while True:
             end = text.find("</tool_call>", at)
             if end < 0:
@@ -123,12 +123,12 @@ class HermesGrammar(Styled):
             if len(calls) == MAX_CALLS_PER_STEP:
                 return TOO_MANY
             try:
-                calls.append(decode_json(text[at + 11 : end], decode_call))
+                calls += (decode_json(text[at + 11 : end], decode_call),)
             except BAD_JSON as error:
                 return json_fault(error)
             at = end + 12
             if at == len(text) or not (rest := text[at:].lstrip()):
-                return Action(tuple(calls))
+                return Action(calls)
             if not rest.startswith("<tool_call>"):
                 return malformed("An action holds calls or one answer, and nothing after the closing tag.")
             at = len(text) - len(rest)

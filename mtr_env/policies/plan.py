@@ -274,8 +274,7 @@ class Planner:
         key = canonical(call)
         response = self._tried.get(key)
         if response is None or spec.binding.startswith("compute:"):
-            call_key = CallKey(0, self._question.id, key, 0)
-            request = ToolRequest(call, spec, self._view, History(self._trace), call_key)
+            request = ToolRequest(call, spec, self._view, History(self._trace), CallKey(0, self._question.id, call))
             result = respond(self._actor, request)
             if isinstance(result, Exception):
                 self._calls.append(PlannedCall(spec.name, arguments, ()))  # so that the episode meets the outage too

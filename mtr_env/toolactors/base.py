@@ -9,17 +9,32 @@ from msgspec import Struct
 
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
-from mtr_env.trace import Call, Response, Trace
+from mtr_env.trace import Call, Response, Step, Trace, canonical
 
 
-class CallKey(Struct, frozen=True, gc=False):
-    """What randomness in a response may depend on: nothing else. ``call`` is the canonical call, ``attempt`` how often
-    the same call was made before in this episode."""
+class CallKey(Struct, frozen=True):
+    """What randomness in a response may depend on: ``seed``, ``question_id``, :attr:`call` and :attr:`attempt`, and
+    nothing else. The last two are worked out when looked at; an actor without randomness never does.
+
+    ``made`` is the call, ``steps`` are those of the episode before this one, ``beside`` the calls of its own action
+    before it.
+    """
 
     seed: int
     question_id: str
-    call: str
-    attempt: int
+    made: Call
+    steps: tuple[Step, ...] = ()
+    beside: tuple[Call, ...] = ()
+
+    @property
+    def call(self) -> str:
+        """The call in canonical form."""
+        return canonical(self.made)
+
+    @property
+    def attempt(self) -> int:
+        """How often the same call was made before in this episode."""
+        return sum(step.calls.count(self.made) for step in self.steps) + self.beside.count(self.made)
 
 
 class History(Struct, frozen=True):
