@@ -73,7 +73,11 @@ class Item(NamedTuple):
 
 
 class _Author:
-    """Writes paragraphs with the habits of encyclopedia prose: a definition first, names, dates, common words."""
+    """Writes paragraphs with the habits of encyclopedia prose: a definition first, names, dates, common words.
+
+    Half of them are about something that no relation is asked of, as in the real sets: our extraction finds no fact in
+    51% of HotpotQA's paragraphs and in 62% of MuSiQue's, and 1.5 and 1.1 facts in a paragraph.
+    """
 
     def __init__(self, random: Random) -> None:
         self.random = random
@@ -115,6 +119,15 @@ class _Author:
         )
         return title, [lead, *self.rest()]
 
+    def other(self) -> tuple[str, list[str]]:
+        word = self.random.choice(_WORDS)
+        title = f"{self.random.randint(1850, 2015)} {self.name()} {word}"
+        lead = (
+            f"The {title} in {self.name()} and {self.name()} was one of the {word}s known for {self.person()} and "
+            f"{self.person()} of the {self.name()} {self.random.choice(_WORDS)}."
+        )
+        return title, [lead, *self.rest()]
+
     def rest(self) -> Iterator[str]:
         for _ in range(self.random.randint(2, 4)):
             w = self.random.choices(_WORDS, cum_weights=self._weights, k=10)
@@ -129,9 +142,13 @@ class _Author:
         film = self.film(director)
         context = {film[0]: film[1], director: self.biography(director, birthplace)[1]}
         while len(context) < paragraphs:
-            kind = self.random.randrange(3)
-            other = self.film(self.person()) if kind == 0 else self.place()
-            title, sentences = self.biography(self.person(), self.name()) if kind == 1 else other
+            kind = self.random.randrange(7)
+            if kind == 0:
+                title, sentences = self.film(self.person())
+            elif kind == 1:
+                title, sentences = self.biography(self.person(), self.name())
+            else:
+                title, sentences = self.place() if kind == 2 else self.other()
             context.setdefault(title, sentences)
         question = f"In which town was the director of {film[0]} born?"
         return Item(item_id, question, birthplace, list(context.items()))

@@ -213,12 +213,17 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
 
     An answer that stands in the question already, or consists of generic words only (:data:`GENERIC_WORDS`), is none.
     """
-    folded = fold(question)
-    secrets = [s for s in map(fold, golds) if s and not _is_public(s, folded)]
+    secrets = _secrets(question, golds)
     if not secrets:
         return []
     words = _TOOL_CHECKS.get(tool, _check_tool).words
     return [secret for secret in secrets if contains_words(words, secret)]
+
+
+@lru_cache(16)  # every tool of a question is asked about the same ones
+def _secrets(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
+    folded = fold(question)
+    return tuple([s for s in map(fold, golds) if s and not _is_public(s, folded)])
 
 
 # The words that JSON Schema itself and every tool's response envelope are made of: in each toolset of every question.

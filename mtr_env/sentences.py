@@ -52,20 +52,26 @@ def split_sentences(text: str) -> tuple[str, ...]:
 
 def _ends(text: str, start: int, mark: int, after: int) -> bool:
     """Whether the sentence that began at ``start`` ends with the mark at ``mark``; the next word is at ``after``."""
-    following = text[after : after + 40].split(maxsplit=1)[0].lstrip(_OPENING)
-    if following[:1].islower() or not any(c.isalnum() for c in following):
-        return False
+    if not text[after].isupper():
+        following = _word(text, after)
+        if following[:1].islower() or not any(c.isalnum() for c in following):
+            return False
     if text[mark] != ".":
         return True
-    tail = text[max(start, mark - 40) : mark].split()
+    tail = text[max(start, mark - 40) : mark].rsplit(None, 1)
     if not tail or text[mark - 1].isspace():
         return True
     word = tail[-1].lstrip(_OPENING)
     folded = word.lower()
     if folded in _NEVER:
         return False
-    if folded in _BEFORE_NUMBER and following[:1].isdigit():
+    if folded in _BEFORE_NUMBER and _word(text, after)[:1].isdigit():
         return False
     if folded in _BEFORE_STARTER or _ACRONYM.fullmatch(word):
-        return following.rstrip(_CLOSING + ",").lower() in _STARTERS
+        return _word(text, after).rstrip(_CLOSING + ",").lower() in _STARTERS
     return not (word.isdigit() and len(tail) == 1 and mark - start <= len(word) + 1)  # "1. First item"
+
+
+def _word(text: str, at: int) -> str:
+    """The word that begins at ``at``, without opening marks."""
+    return text[at : at + 40].split(maxsplit=1)[0].lstrip(_OPENING)

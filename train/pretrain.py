@@ -2,9 +2,8 @@
 
     python -m train.pretrain --out train/base --steps 600 --seed 0
 
-A sequence is made of random tokens (half of them names of the synthetic world in small groups) that come again later in
-it, in whole or in pieces. Predicting them needs induction: find where this token stood before, say what followed. The
-tags of the grammar occur only as random tokens among all others.
+A sequence is made of random tokens, pieces of which come again later in it. Predicting them needs induction: find where
+this token stood before, say what followed. The tags of the grammar occur only as random tokens among all others.
 """
 
 from __future__ import annotations
@@ -22,15 +21,18 @@ from train.options import option, parse
 from train.tokenizer import build
 
 
+ROPE_THETA = 10_000.0
+
+
 @dataclass
 class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
-    steps: int = option(600, "optimisation steps")
+    steps: int = option(300, "optimisation steps")
     batch: int = option(32, "sequences a step")
-    length: int = option(256, "tokens a sequence")
-    lr: float = option(1e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
+    length: int = option(128, "tokens a sequence")
+    lr: float = option(3e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
     seed: int = option(0, "weights and data follow from it")
     width: int = option(128, "size of the hidden states")
     layers: int = option(4, "transformer blocks")
@@ -38,7 +40,13 @@ class Args:
 
 
 def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
-    """A Llama model with tied embeddings and random weights."""
+    """A Llama model with tied embeddings and random weights, whose first block starts as a look at the last tokens.
+
+    To read is to find where a token stood before and to say what followed it, which takes a head that knows the token
+    before its own. Random weights find that head after a thousand steps or never; here the first block's heads begin
+    with it: their query and key biases are one vector, so that
+    the rotary embedding lets attention fall with the distance, each head at its own rate.
+    """
     tokenizer = build()
     config = LlamaConfig(
         vocab_size=vocabulary,
@@ -48,33 +56,43 @@ def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
         num_attention_heads=args.heads,
         num_key_value_heads=args.heads,
         max_position_embeddings=1024,
+        initializer_range=0.05,
+        rope_parameters={"rope_type": "default", "rope_theta": ROPE_THETA},
+        attention_bias=True,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    first, size = model.model.layers[0].self_attn, args.width // args.heads
+    with torch.no_grad():
+        for head in range(args.heads):
+            at = slice(head * size, head * size + size // 2)  # the other half is rotated into it
+            first.q_proj.bias[at] = first.k_proj.bias[at] = 2.0 + head
+    return model
 
 
-def make_batch(
-    generator: torch.Generator, args: Args, vocabulary: int, progress: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): passages of random tokens that come again until the row is full.
+def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, both (batch, length): random tokens, then pieces of what came before until the row is full.
 
-    In the first third of the training (``progress`` is its share done) a passage is half a row, so that "so many tokens
-    ago" is enough and copying is learnt quickly; then it has any length, so that only reading helps. The first token of
-    a repetition cannot be known and has no label, nor has the passage itself.
+    A piece has 4 to 15 tokens and begins anywhere, so only reading helps. Its first token cannot be known and has no
+    label, nor has what is new.
     """
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
+
+    def below(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (1,), generator=generator))
+
     for row in range(args.batch):
-        size = args.length // 2
-        if progress > 1 / 3:
-            size = int(torch.randint(6, args.length // 2 + 1, (1,), generator=generator))
-        for at in range(size, args.length, size):
-            end = min(at + size, args.length)
-            ids[row, at:end] = ids[row, : end - at]
-            labels[row, at + 1 : end] = ids[row, at + 1 : end]
+        at = below(8, args.length // 2)
+        while at < args.length:
+            start = below(0, at - 3)
+            size = min(below(4, 16), args.length - at, at - start)
+            ids[row, at : at + size] = ids[row, start : start + size]
+            labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
+            at += size
     return ids, labels
 
 
@@ -94,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
     generator = torch.Generator().manual_seed(args.seed)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, labels = make_batch(generator, args, len(tokenizer), step / args.steps)
+        ids, labels = make_batch(generator, args, len(tokenizer))
         output = model(input_ids=ids, labels=labels)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -206,19 +206,18 @@ def _spans(title: str, text: str, starts: Sequence[int], lead: _Lead) -> Iterato
     if len(lower) != len(text):  # a letter like "İ" moves the places
         lower = text
     for trigger, rows in table(lead.kind):
-        stem = trigger[:-1]  # without the space that ends every trigger, which would stop the search at every word
-        at = lower.find(stem, begin)
+        at = lower.find(trigger, begin)
         while at >= 0:
             after = at + len(trigger)
             if (
-                (at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "-"))
-                and lower.startswith(" ", after - 1)
-                and (matches := [(name, match) for name, follows in rows if (match := follows.match(text, after))])
+                lower.startswith(" ", after)
+                and (at == 0 or not (text[at - 1].isalnum() or text[at - 1] == "-"))
+                and (matches := [(name, match) for name, follows in rows if (match := follows.match(text, after + 1))])
             ):
                 about = _about(text, starts, begin, at, lead, words)
                 for name, match in matches if about else ():
                     yield from _objects(name, match)
-            at = lower.find(stem, after - 1)
+            at = lower.find(trigger, after)
 
 
 def _about(text: str, starts: Sequence[int], begin: int, at: int, lead: _Lead, title: Sequence[str]) -> bool:

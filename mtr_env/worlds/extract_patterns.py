@@ -139,12 +139,15 @@ Row = tuple[str, re.Pattern[str]]
 
 @cache
 def table(kind: str) -> tuple[tuple[str, tuple[Row, ...]], ...]:
-    """The rows of a kind by trigger, so that each trigger is looked for once; compiled when first asked for."""
+    """The rows of a kind by trigger, so that each trigger is looked for once; compiled when first asked for.
+
+    A trigger is given without the space that ends it: a search for the space would stop at every word.
+    """
     rows: dict[str, list[Row]] = {}
     for kinds, name, triggers, follows in ROWS:
         for trigger in triggers.split("|") if kind in kinds.split() else ():
             rows.setdefault(trigger, []).append((name, re.compile(follows)))
-    return tuple((trigger, tuple(group)) for trigger, group in rows.items())
+    return tuple((trigger.removesuffix(" "), tuple(group)) for trigger, group in rows.items())
 
 
 # a subject has one of these: the first statement wins
