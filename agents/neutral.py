@@ -1,8 +1,9 @@
 """The strategy-neutral teacher: shows the form of every move and leaves open which one is right.
 
-At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of another
-tool on a name that it has seen. When the plan is complete, it answers. A policy that learns from its traces knows how
-to call, what may be copied and when an answer is due; which tool leads there is left for reinforcement learning.
+At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any tool
+on a name that it has seen. When the plan is complete, it answers; often the steps run out before. A policy that learns
+from its traces knows how to call, what may be copied and when an answer is due; which tool leads there is left for
+reinforcement learning.
 """
 
 from __future__ import annotations
@@ -44,18 +45,16 @@ class NeutralPlayer:
         self._teacher = teacher
         self._oracle = oracle
         self._key = ("neutral", teacher.seed, trace.seed, trace.question.id)
-        self._left = trace.setup.max_steps - len(oracle.plan.steps) - 1
         self._detour_at: list[int] = []
 
     def __call__(self, messages: Messages, tools: Tools) -> str:
-        """The next move of the plan, or a detour while there are steps to spare."""
+        """The next move of the plan, or a detour."""
         turn = reading.turn(messages)
         planned = self._without_detours(messages)
         complete = reading.turn(planned) >= len(self._oracle.plan.steps)
-        if not complete and self._left > 0 and draw.uniform(*self._key, turn) >= self._teacher.p_gold:
+        if not complete and draw.uniform(*self._key, turn) >= self._teacher.p_gold:
             detour = self._detour(messages, tools, turn)
             if detour is not None:
-                self._left -= 1
                 self._detour_at.append(turn)
                 return detour
         return self._oracle(planned, tools)

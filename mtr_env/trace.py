@@ -1,7 +1,7 @@
 """The trace: the one central record of an episode. Reward, metrics, messages and reports are computed from it.
 
 Everything here is frozen. An episode's state *is* its trace: a trace cut after step k is the episode as it stood then.
-What an episode has many of is ``gc=False``: nothing in a frozen record can refer back to it, so reference counts suffice.
+What an episode has many of is ``gc=False``: nothing in a frozen record refers back to it, so reference counts suffice.
 """
 
 from __future__ import annotations

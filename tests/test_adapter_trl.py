@@ -64,6 +64,9 @@ class Scripted:
         return self._known
 
 
+TRAINER = SimpleNamespace(state=SimpleNamespace(global_step=0))
+
+
 def _non_canonical(ids: list[int]) -> list[int]:
     out: list[int] = []
     for i in ids:
@@ -99,7 +102,7 @@ def test_ids_masks_and_logprobs_are_those_recorded_in_the_trace_position_by_posi
 def test_a_group_shares_question_and_seed_and_is_played_in_lock_step() -> None:
     rollouts, script = scripted()
     [first, second, *_] = rollouts.rows(rollouts.game.world.ids)
-    output = rollouts([first["prompt"]] * 3 + [second["prompt"]] * 3, SimpleNamespace())
+    output = rollouts([first["prompt"]] * 3 + [second["prompt"]] * 3, TRAINER)
     assert script.batches[0] == 6
     assert output["mtr_reward"] == [1.0] * 6
     assert {len(output[key]) for key in ("prompt_ids", "completion_ids", "logprobs", "env_mask")} == {6}
@@ -108,7 +111,7 @@ def test_a_group_shares_question_and_seed_and_is_played_in_lock_step() -> None:
 def test_rewards_and_every_part_are_logged_by_name() -> None:
     rollouts, _ = scripted()
     [row, *_] = rollouts.rows(rollouts.game.world.ids)
-    output = rollouts([row["prompt"]] * 2, SimpleNamespace())
+    output = rollouts([row["prompt"]] * 2, TRAINER)
     logged: dict[str, float] = {}
     rewards = rollouts.reward(output["mtr_reward"], output["mtr_log"], log_metric=logged.__setitem__, prompts=[])
     assert rewards == [1.0, 1.0]
@@ -132,7 +135,7 @@ def test_an_unscored_episode_has_no_reward() -> None:
     call = b'<tool_call>{"name":"search","arguments":{"query":"x"}}</tool_call>'
     rollouts.sampler = lambda trainer: lambda contexts, most: [Sampled([*call, 256], None) for _ in contexts]
     [row] = rollouts.rows(game.world.ids)
-    output = rollouts([row["prompt"]], SimpleNamespace())
+    output = rollouts([row["prompt"]], TRAINER)
     assert output["mtr_reward"] == [None]
     assert output["logprobs"] is None
 
@@ -159,7 +162,7 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:
     with pytest.raises(ValueError, match="max_tokens is 100: raise it, or list the tools with a '-compact' grammar"):
         rollouts.rows(rollouts.game.world.ids)
     with pytest.raises(ValueError, match="make the data set with its dataset"):
-        rollouts([[{"role": "user", "content": "?"}]], SimpleNamespace())
+        rollouts([[{"role": "user", "content": "?"}]], TRAINER)
     with pytest.raises(ValueError, match="Did you mean 'MTR-HotpotQA-v0'"):
         make_rollout_func("MTR-HotpotQ-v0", TOKENIZER)
 

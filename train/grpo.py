@@ -9,13 +9,15 @@ whose rewards differ and refuses below ``--least-variance``: where they do not, 
 
 from __future__ import annotations
 
-import json
+import dataclasses
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.reward import score
-from train.measure import model_sampler
+from train.measure import play_all, summary_of
+from train.models import adapter, load, save
 from train.options import WorldOptions, option, parse
 
 
@@ -26,19 +28,27 @@ class Args(WorldOptions):
     model: str = option("runs/sft", "the checkpoint to start from: a folder, or a hub id")
     out: Path = option(Path("runs/grpo"), "where checkpoints go")
     questions: int = option(2000, "training questions")
+    rubric: str = option("mtr-v0", "the reward: a rubric's name")
     steps: int = option(60, "optimisation steps")
     groups: int = option(8, "questions a step and device")
     group_size: int = option(8, "rollouts of a question")
+    accumulate: int = option(1, "parts of a device's rollouts that are learnt from one after the other, to save memory")
     lr: float = option(3e-4, "learning rate (constant)")
     beta: float = option(0.0, "weight of the KL term")
     temperature: float = option(1.0, "of the rollouts")
     max_turn_tokens: int = option(64, "the most tokens of an action")
     max_tokens: int = option(1024, "the most tokens of an episode")
     least_variance: float = option(0.4, "refuse to start below this share of groups with different rewards")
-    vllm: bool = option(False, "sample with vLLM (not run where this was written: it needs a GPU)")
+    eval_every: int = option(20, "steps between evaluations on held-out questions; 0: none")
+    eval_split: str | None = option(None, "the split of the held-out questions")
+    eval_source: str | None = option(None, "a local file of held-out questions")
+    eval_questions: int = option(64, "how many of them, each played once with the most likely tokens")
+    lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
+    vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
     bf16: bool = option(False, "compute in bfloat16")
+    checkpointing: bool = option(False, "compute activations twice to save memory")
     save_every: int = option(20, "steps between checkpoints")
-    resume: bool = option(False, "go on from the last checkpoint in --out")
+    resume: bool = option(False, "go on from the last checkpoint in --out, if there is one")
     seed: int = option(0, "of data, episodes and sampling")
 
 
@@ -51,22 +61,9 @@ def share_with_variance(rollouts: Rollouts, sample: Sampler, groups: int, size: 
     return sum(len(rewards) > 1 for rewards in spread) / len(spread)
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs the training."""
-    args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
-    game = args.game(args.questions)
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from trl import GRPOConfig, GRPOTrainer
-
-    torch.manual_seed(args.seed)
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForCausalLM.from_pretrained(args.model)
-    rollouts = Rollouts(
-        game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens, seed=args.seed
-    )
-    dataset = rollouts.dataset(args.questions)
-    share = share_with_variance(rollouts, model_sampler(model, tokenizer, args.temperature), 32, args.group_size)
+def refuse_without_variance(rollouts: Rollouts, sample: Sampler, args: Args) -> None:
+    """Raises ``SystemExit`` when the groups' rewards do not differ often enough to learn from."""
+    share = share_with_variance(rollouts, sample, 32, args.group_size)
     print(f"{share:.0%} of 32 groups have different rewards", flush=True)
     if share < args.least_variance:
         raise SystemExit(
@@ -74,20 +71,75 @@ def main(argv: list[str] | None = None) -> None:
             "policy always or never succeeds, so GRPO has nothing to compare. Start from a warm start that sometimes "
             "succeeds, choose other questions, or lower --least-variance."
         )
+
+
+def evaluate(player: Rollouts, greedy: Sampler, questions: int) -> dict[str, float]:
+    """What is logged of the held-out questions."""
+    measured = summary_of(play_all(player, greedy, questions, seed=0, batch=questions))
+    return {name: measured[name] for name in ("em", "f1", "reward", "well_formed", "calls_per_episode")}
+
+
+def check(args: Args) -> None:
+    """Raises ``SystemExit`` with the fix for options that do not fit each other."""
+    if args.group_size < 2:
+        raise SystemExit("--group-size must be at least 2: GRPO compares the rollouts of a question.")
+    if args.groups * args.group_size % args.accumulate:
+        raise SystemExit(
+            f"--accumulate {args.accumulate} does not divide the {args.groups * args.group_size} rollouts of a step "
+            f"(--groups {args.groups} x --group-size {args.group_size})."
+        )
+    if args.vllm not in (None, "colocate", "server"):
+        raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
+    if args.eval_every and args.eval_split is None and args.eval_source is None:
+        raise SystemExit("Say the held-out questions: --eval-split NAME or --eval-source FILE; or --eval-every 0.")
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the training."""
+    args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
+    check(args)
+    game = args.game(args.questions, rubric=args.rubric)
+    import torch
+    from transformers.trainer_utils import get_last_checkpoint
+    from trl import GRPOConfig, GRPOTrainer
+
+    from train.callbacks import Evaluate
+    from train.sampler import CachedSampler
+
+    torch.manual_seed(args.seed)
+    model, tokenizer = load(args.model, bf16=args.bf16)
+    limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
+    ends = {"eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
+    sample = CachedSampler(model, **ends, temperature=args.temperature)
+    # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
+    plain = args.vllm is None and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    rollouts = Rollouts(game, tokenizer, **limits, sampler=(lambda _: sample) if plain else None)
+    dataset = rollouts.dataset(args.questions)
+    last = get_last_checkpoint(str(args.out)) if args.resume and args.out.is_dir() else None
+    if plain and last is None:
+        refuse_without_variance(rollouts, sample, args)
+    callbacks = []
+    if args.eval_every:
+        held_out = dataclasses.replace(args, split=args.eval_split, source=args.eval_source)
+        player = Rollouts(held_out.game(args.eval_questions), tokenizer, **limits)
+        greedy = CachedSampler(model, **ends, temperature=0.0)
+        callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
     config = GRPOConfig(
         output_dir=str(args.out),
         max_steps=args.steps,
-        per_device_train_batch_size=args.groups * args.group_size,
+        per_device_train_batch_size=args.groups * args.group_size // args.accumulate,
+        gradient_accumulation_steps=args.accumulate,
         num_generations=args.group_size,
         max_completion_length=args.max_tokens,
         learning_rate=args.lr,
         lr_scheduler_type="constant",
         beta=args.beta,
         temperature=args.temperature,
-        use_vllm=args.vllm,
+        use_vllm=args.vllm is not None,
+        vllm_mode=args.vllm or "colocate",
         bf16=args.bf16,
         use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=False,
+        activation_checkpointing=args.checkpointing,
         logging_steps=1,
         save_steps=args.save_every,
         report_to=[],
@@ -101,12 +153,15 @@ def main(argv: list[str] | None = None) -> None:
         args=config,
         train_dataset=dataset,
         processing_class=tokenizer,
+        peft_config=adapter(args.lora_rank),
+        callbacks=callbacks,
     )
-    trainer.train(resume_from_checkpoint=args.resume)
-    trainer.save_model(str(args.out))
-    tokenizer.save_pretrained(args.out)
-    (args.out / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
-    print(f"saved {args.out}")
+    sample.model = trainer.model  # with LoRA, another than was loaded
+    for callback in callbacks:
+        callback.trainer = trainer
+        greedy.model = trainer.model
+    trainer.train(resume_from_checkpoint=last)
+    save(trainer, tokenizer, args.out)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ action was valid, at least one call was made and an answer was given.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtr_env.adapters.trl import Rollouts, Sampled, Sampler, generate
+from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.evaluate import summarize
-from mtr_env.trace import Trace
+from mtr_env.trace import Trace, encode
+from train.models import load
 from train.options import WorldOptions, option, parse
 
 
@@ -31,25 +33,7 @@ class Args(WorldOptions):
     max_turn_tokens: int = option(64, "the most tokens of an action")
     max_tokens: int = option(1024, "the most tokens of an episode")
     seed: int = option(0, "of the episodes and of sampling")
-    out: Path | None = option(None, "write the summary there as JSON")
-
-
-def model_sampler(model: Any, tokenizer: Any, temperature: float) -> Sampler:
-    """Samples from a transformers model; temperature 0 is greedy."""
-    from transformers import GenerationConfig
-
-    config = GenerationConfig(
-        do_sample=temperature > 0,
-        temperature=temperature or None,
-        top_k=0 if temperature > 0 else None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-    def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
-        return generate(model, tokenizer, contexts, most, config)
-
-    return sample
+    out: Path | None = option(None, "a folder for summary.json and traces.jsonl")
 
 
 def well_formed(trace: Trace) -> bool:
@@ -57,13 +41,18 @@ def well_formed(trace: Trace) -> bool:
     return not trace.faults and trace.call_count > 0 and trace.answer is not None
 
 
-def measure(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch: int) -> dict[str, Any]:
-    """Plays the first ``episodes`` questions; ``em``, ``f1``, ``reward``, ``well_formed``, ``episodes`` and more."""
+def play_all(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch: int) -> list[Trace]:
+    """The traces of the first ``episodes`` questions, each played once."""
     ids = rollouts.game.world.ids[:episodes]
     traces: list[Trace] = []
     for start in range(0, len(ids), batch):
         played = rollouts.play([(i, seed + n) for n, i in enumerate(ids[start : start + batch], start)], sample)
         traces += [episode.trace for episode in played]
+    return traces
+
+
+def summary_of(traces: Sequence[Trace]) -> dict[str, Any]:
+    """``em``, ``f1``, ``reward``, ``well_formed``, ``episodes`` and more; see ``mtr_env.evaluate.summarize``."""
     # An episode that the token budget ended is an episode without an answer, not one that is unfinished.
     summary = summarize([trace for trace in traces if trace.stop_reason is not None])
     cut = sum(trace.stop_reason is None for trace in traces)
@@ -83,23 +72,36 @@ def measure(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch
     }
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Runs the measurement."""
-    args = parse(Args, "measure", __doc__.split("\n", 1)[0], argv)
+def run(args: Args) -> dict[str, Any]:
+    """Plays and summarizes; writes to ``args.out`` when it is given."""
     game = args.game(args.episodes)
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from train.sampler import CachedSampler
 
     torch.manual_seed(args.seed)
-    tokenizer = AutoTokenizer.from_pretrained(args.model)
-    model = AutoModelForCausalLM.from_pretrained(args.model).eval()
+    model, tokenizer = load(args.model)
+    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    sample = CachedSampler(model, tokenizer.eos_token_id, tokenizer.pad_token_id, args.temperature)
     rollouts = Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
-    sample = model_sampler(model, tokenizer, args.temperature)
-    result = measure(rollouts, sample, args.episodes, args.seed, args.batch)
-    text = json.dumps({**result, "seconds": rollouts.seconds}, indent=2)
-    print(text)
+    began = time.perf_counter()
+    traces = play_all(rollouts, sample, args.episodes, args.seed, args.batch)
+    result = summary_of(traces) | {
+        "model": args.model,
+        "temperature": args.temperature,
+        "seed": args.seed,
+        "seconds": time.perf_counter() - began,
+    }
     if args.out is not None:
-        args.out.write_text(text + "\n")
+        args.out.mkdir(parents=True, exist_ok=True)
+        (args.out / "traces.jsonl").write_bytes(b"".join([encode(trace) + b"\n" for trace in traces]))
+        (args.out / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+    return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Runs the measurement and prints its summary."""
+    print(json.dumps(run(parse(Args, "measure", __doc__.split("\n", 1)[0], argv)), indent=2))
 
 
 if __name__ == "__main__":

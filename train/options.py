@@ -89,10 +89,11 @@ class WorldOptions:
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
-    def game(self, limit: int) -> Game:
-        """The game with its first ``limit`` questions; raises ``SystemExit`` when neither split nor source is said."""
+    def game(self, limit: int, **options: Any) -> Game:
+        """The game with its first ``limit`` questions and other options of the environment; raises ``SystemExit`` when
+        neither split nor source is said."""
         if self.split is None and self.source is None:
             raise SystemExit("Say which questions: --split NAME or --source FILE.")
-        options = {"split": self.split, "source": self.source, "limit": limit}
+        options |= {"split": self.split, "source": self.source, "limit": limit}
         given = {name: value for name, value in options.items() if value is not None}
         return make_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)

@@ -1,9 +1,12 @@
-"""Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer.
+"""Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer tag.
 
-    python -m train.pretrain --out train/base --steps 600 --seed 0
+    python -m train.pretrain --out train/base
 
-A sequence is made of random tokens, pieces of which come again later in it. Predicting them needs induction: find where
-this token stood before, say what followed. The tags of the grammar occur only as random tokens among all others.
+Half of the rows are random tokens, pieces of which come again later: predicting them needs induction, that is to find
+where this token stood before and to say what followed it. The grammar's tags occur there as random tokens among all
+others, and nowhere else. The other rows are paragraphs of the embedded world (another world seed than any split of it)
+and then plain questions about them, each with its answer ("Who directed The Silver Harbor? Ida Sexton."). The first
+steps are on random tokens only, because reading builds on induction.
 """
 
 from __future__ import annotations
@@ -11,17 +14,21 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import Random
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mtr_env.registration import SYNTHETIC, make_game
+from mtr_env.worlds.synthetic_text import ASK
 from train.options import option, parse
 from train.tokenizer import build
 
-
 ROPE_THETA = 10_000.0
+WORLD_SEED = 1_000_003  # no split of the world that anything is trained or measured on
 
 
 @dataclass
@@ -29,9 +36,10 @@ class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
-    steps: int = option(300, "optimisation steps")
+    steps: int = option(1500, "optimisation steps")
+    copying: int = option(300, "the first steps, on random tokens only")
     batch: int = option(32, "sequences a step")
-    length: int = option(128, "tokens a sequence")
+    length: int = option(192, "tokens a sequence")
     lr: float = option(3e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
     seed: int = option(0, "weights and data follow from it")
     width: int = option(128, "size of the hidden states")
@@ -73,26 +81,58 @@ def make_model(args: Args, vocabulary: int) -> LlamaForCausalLM:
     return model
 
 
-def make_batch(generator: torch.Generator, args: Args, vocabulary: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): random tokens, then pieces of what came before until the row is full.
+def copy_row(ids: torch.Tensor, labels: torch.Tensor, generator: torch.Generator) -> None:
+    """Turns random ids, (length,), into a row to copy: after a beginning, pieces of what came before until it is full.
 
     A piece has 4 to 15 tokens and begins anywhere, so only reading helps. Its first token cannot be known and has no
     label, nor has what is new.
     """
-    ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
-    labels = torch.full_like(ids, -100)
+    length = len(ids)
 
     def below(low: int, high: int) -> int:
         return int(torch.randint(low, high, (1,), generator=generator))
 
+    at = below(8, length // 2)
+    while at < length:
+        start = below(0, at - 3)
+        size = min(below(4, 16), length - at, at - start)
+        ids[at : at + size] = ids[start : start + size].clone()
+        labels[at + 1 : at + size] = ids[at + 1 : at + size]
+        at += size
+
+
+def documents(seed: int, length: int) -> Iterator[list[int]]:
+    """Ids of paragraphs with questions and answers about them, each of ``length`` tokens, without end."""
+    tokenizer = build()
+    random = Random(seed)
+    world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=1_000_000).world
+    row: list[int] = []
+    for question_id in world.ids:
+        question = world.question(question_id)
+        pages = random.sample(range(len(question.paragraphs)), min(2, len(question.paragraphs)))
+        told = [sentence for page in pages for sentence in question.paragraphs[page].sentences]
+        facts = [fact for fact in question.facts if int(fact.sources[0][1:].partition("s")[0]) in pages]
+        asked = [
+            f"{random.choice(ASK[fact.relation]).format(fact.subject)} {fact.object}."
+            for fact in random.sample(facts, len(facts))
+        ]
+        row += [*tokenizer.encode("\n".join([" ".join(told), *asked])), tokenizer.eos_token_id]
+        if len(row) >= length:
+            yield row[:length]
+            row = []
+
+
+def make_batch(
+    generator: torch.Generator, args: Args, vocabulary: int, pages: Iterator[list[int]] | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and labels, both (batch, length); with ``pages``, every other row is one of them."""
+    ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
+    labels = torch.full_like(ids, -100)
     for row in range(args.batch):
-        at = below(8, args.length // 2)
-        while at < args.length:
-            start = below(0, at - 3)
-            size = min(below(4, 16), args.length - at, at - start)
-            ids[row, at : at + size] = ids[row, start : start + size]
-            labels[row, at + 1 : at + size] = ids[row, at + 1 : at + size]
-            at += size
+        if pages is not None and row % 2:
+            ids[row] = labels[row] = torch.tensor(next(pages))
+        else:
+            copy_row(ids[row], labels[row], generator)
     return ids, labels
 
 
@@ -110,9 +150,10 @@ def main(argv: list[str] | None = None) -> None:
         lambda s: (s + 1) / warm if s < warm else 0.1 + 0.45 * (1 + math.cos(math.pi * s / args.steps)),
     )
     generator = torch.Generator().manual_seed(args.seed)
+    pages = documents(args.seed, args.length)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, labels = make_batch(generator, args, len(tokenizer))
+        ids, labels = make_batch(generator, args, len(tokenizer), pages if step >= args.copying else None)
         output = model(input_ids=ids, labels=labels)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -120,11 +161,12 @@ def main(argv: list[str] | None = None) -> None:
         schedule.step()
         optimizer.zero_grad()
         if step % 50 == 0 or step == args.steps - 1:
-            known = labels[:, 1:] != -100
-            right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:])[known].float().mean()
+            right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:]).float()
+            known = (labels[:, 1:] != -100).float()
+            copied, read = [(right[rows::2].sum() / known[rows::2].sum()).item() for rows in (0, 1)]
             print(
-                f"step {step:4d}  loss {output.loss.item():.3f}  copied {right:.3f}  "
-                f"{time.perf_counter() - started:.0f} s",
+                f"step {step:4d}  loss {output.loss.item():.3f}  right: copying {copied:.3f}, "
+                f"{'reading' if step >= args.copying else 'copying'} {read:.3f}  {time.perf_counter() - started:.0f} s",
                 flush=True,
             )
     args.out.mkdir(parents=True, exist_ok=True)

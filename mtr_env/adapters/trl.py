@@ -1,5 +1,7 @@
 """TRL's ``GRPOTrainer`` through ``rollout_func``: text actions, per-question tools, episodes in lock step.
 
+The other form, ``environment_factory`` with native tool calls, is :class:`MTRSpec` (``trl_spec.py``).
+
     rollouts = make_rollout_func("MTR-Synthetic-v0", tokenizer, split="train")
     trainer = GRPOTrainer(model, reward_funcs=rollouts.reward, rollout_func=rollouts,
                           train_dataset=rollouts.dataset(1000), processing_class=tokenizer, args=...)
@@ -15,17 +17,18 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
 from mtr_env import draw
+from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
 from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.episode import Game, Stage, Turn
-from mtr_env.metrics import metrics
 from mtr_env.registration import make_game
-from mtr_env.reward import Reward, score
+from mtr_env.reward import score
+from mtr_env.reward_log import episode_log, means
 from mtr_env.trace import TokenRecord, Trace
 from mtr_env.transcript import messages
 from mtr_env.vector import drive_many
@@ -94,7 +97,6 @@ class Rollouts:
         self.sampler = sampler or trainer_sampler
         self.seconds: dict[str, float] = {}
         self._questions: dict[str, str] = {}
-        self._calls = 0
 
     # ---------------------------------------------------------------------------------------------------- the data set
 
@@ -135,8 +137,8 @@ class Rollouts:
     def __call__(self, prompts: Sequence[Prompt], trainer: Any) -> dict[str, Any]:
         """Plays one episode for each prompt; the keys are those that TRL asks for, and columns for :meth:`reward`."""
         ids = [self._question(prompt) for prompt in prompts]
-        self._calls += 1
-        seeds = {question_id: draw.bits("group", self.seed, self._calls, question_id) >> 2 for question_id in ids}
+        step = trainer.state.global_step  # so that a resumed training starts the same episodes
+        seeds = {question_id: draw.bits("group", self.seed, step, question_id) >> 2 for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
         scores = [score(episode.trace, self.game.rubric) for episode in episodes]
         return {
@@ -145,7 +147,7 @@ class Rollouts:
             "logprobs": _logprobs(episodes),
             "env_mask": [episode.mask for episode in episodes],
             "mtr_reward": [reward.total for reward in scores],
-            "mtr_log": [_log(e, s) for e, s in zip(episodes, scores, strict=True)],
+            "mtr_log": [episode_log(e.trace, s, cut=e.cut) for e, s in zip(episodes, scores, strict=True)],
         }
 
     def _question(self, prompt: Prompt) -> str:
@@ -201,7 +203,7 @@ class Rollouts:
     ) -> list[float | None]:
         """The reward function for TRL: the rewards of the rollouts, with every part and metric logged by name."""
         if log_metric is not None:
-            for name, value in _means(mtr_log):
+            for name, value in means(mtr_log):
                 log_metric(f"mtr/{name}", value)
             for name, value in self.seconds.items():
                 log_metric(f"mtr/seconds/{name}", value)
@@ -297,29 +299,3 @@ def _key(prompt: Prompt) -> str:
 def _logprobs(episodes: Sequence[Episode]) -> list[list[float]] | None:
     known = all(len(s.tokens.logprobs) == len(s.tokens.ids) for e in episodes for s in e.trace.steps if s.tokens)
     return [episode.logprobs for episode in episodes] if known else None
-
-
-def _log(episode: Episode, reward: Reward) -> dict[str, float | None]:
-    """What is logged of one episode; ``None`` where it does not apply."""
-    trace = episode.trace
-    scored = reward.total is not None
-    measured = metrics(trace)._asdict() if scored else {}
-    return {
-        "reward": reward.total,
-        **reward.parts,
-        **measured,
-        "unscored": float(not scored),
-        "calls": float(trace.call_count),
-        "steps": float(len(trace.steps)),
-        "policy_faults": float(sum(fault.blame == "policy" for fault in trace.faults)),
-        "answered": float(trace.answer is not None),
-        "cut": float(episode.cut),
-    }
-
-
-def _means(logs: Sequence[Mapping[str, float | None]]) -> Iterator[tuple[str, float]]:
-    names = dict.fromkeys(name for log in logs for name in log)
-    for name in names:
-        values = [value for log in logs if (value := log.get(name)) is not None]
-        if values:
-            yield name, sum(values) / len(values)

@@ -67,6 +67,7 @@ class NoisyToolActor:
         self.noise = Noise.of(noise)
         settings = ", ".join(f"{kind}={getattr(self.noise, kind):g}" for kind in KINDS)
         self.name = f"{inner.name} + noise({settings})"
+        self.remote: bool = getattr(inner, "remote", False)
 
     def __deepcopy__(self, memo: object) -> NoisyToolActor:
         return self

@@ -1,0 +1,214 @@
+"""TRL's ``GRPOTrainer`` through ``environment_factory``: native tool calls, one class of tools for each question.
+
+    spec = MTRSpec("MTR-Synthetic-v0", split="train", limit=1000)
+    trainer = GRPOTrainer(model, train_dataset=spec.train_dataset, environment_factory=spec.environment_factory,
+                          reward_funcs=spec.reward_funcs, args=GRPOConfig(max_tool_calling_iterations=8, ...))
+
+Tested with TRL 1.16 (extra ``train``), which marks ``environment_factory`` as experimental. This form is for models
+that have a chat template with tools. What it cannot do, ``make_rollout_func`` can:
+
+- Calls run one after the other over the whole batch, so an actor that waits for a network is refused.
+- Each call is a step of its own, also where one message holds several, and so is the answer.
+- The environment cannot end TRL's loop: set ``max_tool_calling_iterations`` to ``max_steps``. A call after the end
+  returns the error ``episode_over`` and changes nothing.
+- A call that TRL cannot read is a final message to it, so a wrong answer here; to a tool that does not exist TRL gives
+  an answer of its own. Neither is a fault of the trace.
+- Tools stand in alphabetical order, and their schemas are what a Python signature can say; arguments are checked
+  against the whole schema all the same.
+- At its start TRL compares all tools of all questions with each other: a second for 1,000 questions of ten tools, half
+  a minute for 5,000.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from msgspec.structs import replace
+
+from mtr_env import draw
+from mtr_env.contract import Contract
+from mtr_env.episode import Game, Stage, drive
+from mtr_env.grammar.base import TASK, Action, to_json
+from mtr_env.memo import IdentityCache
+from mtr_env.methods import as_method
+from mtr_env.registration import make_game
+from mtr_env.reward import score
+from mtr_env.reward_log import episode_log, means
+from mtr_env.tool import Toolset, ToolSpec
+from mtr_env.trace import Call, Trace
+
+SYSTEM = (
+    f"{TASK} Give it with the tool submit_answer, which ends the episode, or as a last message that holds nothing but "
+    "the answer and calls no tool."
+)
+SUBMIT = ToolSpec(
+    "submit_answer",
+    "Gives the final answer, which ends the episode.",
+    {
+        "type": "object",
+        "properties": {"answer": {"type": "string", "description": "The shortest possible answer."}},
+        "required": ["answer"],
+        "additionalProperties": False,
+    },
+    {"type": "object"},
+)
+_SUBMIT = Contract(Toolset((SUBMIT,)))
+_SUBMITTED = '{"status":"ok","message":"The answer is recorded; the episode is over."}'
+_OVER = '{"error":{"code":"episode_over","message":"The episode is over; this call was not made."}}'
+
+
+class MTRSpec:
+    """What TRL's ``GRPOTrainer`` needs: ``train_dataset``, ``environment_factory`` and ``reward_funcs``.
+
+    A question has one seed in every epoch (a function of ``seed`` and its id): TRL pools and reuses environments, and
+    nothing that it tells them says which rollouts are one group of one batch. So a noisy tool errs in the same way
+    each time; ``make_rollout_func`` gives every group a seed of its own.
+
+    An answer is a call of ``submit_answer`` or the last message, when that calls no tool: the text that the grammar
+    reads as an answer (``<answer>...</answer>``), else the whole text. An episode without one is paid as if
+    ``max_steps`` had ended it where the policy stopped.
+
+    Args:
+        env_id: One of the package's ids.
+        questions: How many questions (the first ones), or their ids; all unless told.
+        seed: Episode seeds follow from it.
+        **options: Those of ``gym.make(env_id, ...)``.
+
+    Raises ``ValueError`` for an actor that waits for a network and for a tool that no Python signature can describe.
+    """
+
+    def __init__(
+        self, env_id: str, *, questions: int | Sequence[str] | None = None, seed: int = 0, **options: Any
+    ) -> None:
+        self.game = game = make_game(env_id, **options)
+        if getattr(game.tool_actor, "remote", False):
+            raise ValueError(
+                f"The ToolActor {game.tool_actor.name!r} waits for a network, and TRL's environment_factory makes one "
+                "call after the other: use mtr_env.adapters.trl.make_rollout_func, which makes a batch's calls at once."
+            )
+        ids = game.world.ids if questions is None else questions
+        if isinstance(ids, int):
+            ids = game.world.ids[:ids]
+        self.rows: list[dict[str, Any]] = []
+        """The rows of ``train_dataset``: ``prompt`` (chat messages), ``environment``, ``question_id``."""
+        self.environment_factory: dict[str, Callable[[], Episode]] = {}
+        """Environment name (the question's id) to the class that holds this question's tools."""
+        self.reward_funcs: list[Callable[..., list[float | None]]] = [self.reward]
+        methods: IdentityCache[ToolSpec, Callable[..., str]] = IdentityCache(4096)  # questions share tools
+        for question_id in ids:
+            stage, _ = game.begin(question_id, seed)
+            members: dict[str, Any] = {tool.name: methods.get(tool, _method) for tool in (*stage.toolset.tools, SUBMIT)}
+            members |= {"_game": game, "_question_id": question_id}
+            members["_seed"] = draw.bits("group", seed, question_id) >> 2
+            self.environment_factory[question_id] = type("Episode", (Episode,), members)
+            prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
+            self.rows.append({"prompt": prompt, "environment": question_id, "question_id": question_id})
+
+    @cached_property
+    def train_dataset(self) -> Any:
+        """The rows as a ``datasets.Dataset``."""
+        try:
+            from datasets import Dataset
+        except ImportError as error:
+            raise ImportError("MTRSpec.train_dataset needs `datasets`: pip install 'mtr-env[train]'.") from error
+        return Dataset.from_list(self.rows)
+
+    def reward(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Sequence[Mapping[str, Any]]],
+        environments: Sequence[Episode],
+        log_metric: Callable[[str, float], None] | None = None,
+        **_: Any,
+    ) -> list[float | None]:
+        """The reward function for TRL: ends each episode with its completion's answer and scores it; ``None`` where it
+        is unscored. Every part and metric is logged by name. Raises what went wrong in a tool, which TRL hides."""
+        traces = [episode._finish(completion) for episode, completion in zip(environments, completions, strict=True)]
+        rewards = [score(_stopped(trace), self.game.rubric) for trace in traces]
+        if log_metric is not None:
+            pairs = zip(traces, rewards, strict=True)
+            for name, value in means([episode_log(t, r, cut=t.stop_reason is None) for t, r in pairs]):
+                log_metric(f"mtr/{name}", value)
+        return [reward.total for reward in rewards]
+
+
+class Episode:
+    """A rollout as TRL wants it: made once, reset often. To TRL every public method but ``reset`` is a tool."""
+
+    _game: Game
+    _question_id: str
+    _seed: int
+    _stage: Stage
+    _trace: Trace
+    _broken: Exception | None
+
+    def reset(self, **row: Any) -> None:
+        """Starts the question; the row's prompt is complete, so nothing is added to it."""
+        self._stage, self._trace = self._game.begin(self._question_id, self._seed)
+        self._broken = None
+
+    def _call(self, name: str, arguments: dict[str, Any]) -> str:
+        """One tool call: a step of the episode, and the JSON that the policy sees."""
+        if self._trace.stop_reason is not None:
+            return _OVER
+        call = Call(name, arguments)
+        fault = _SUBMIT.check_call(call) if name == SUBMIT.name else None
+        if name == SUBMIT.name and fault is None:
+            self._play(self._game.grammar.render_answer(arguments["answer"]))
+        else:
+            self._play(self._text(call))
+        if fault is not None:  # recorded as the policy sees it; in the text env there is no such tool at all
+            *before, step = self._trace.steps
+            step = replace(step, faults=(fault,), observation=self._stage.show_fault(name, fault))
+            self._trace = replace(self._trace, steps=(*before, step))
+        observation = self._trace.steps[-1].observation
+        return to_json(self._game.grammar.parse_observation(observation)[0].content) if observation else _SUBMITTED
+
+    def _text(self, call: Call) -> str:
+        """The action that makes a call. What JSON cannot say (a lone surrogate) stands there in short: malformed."""
+        grammar = self._game.grammar
+        try:
+            return grammar.render_call(call)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return grammar.render_call(Call(call.name)).replace("{}", reprlib.repr(call.arguments), 1)
+
+    def _play(self, action: str) -> None:
+        try:
+            self._trace = drive(self._stage, self._trace, action, self._game.tool_actor)
+        except Exception as error:  # a mistake in the set-up; TRL shows it to the policy and goes on
+            self._broken = error
+            raise
+
+    def _finish(self, completion: Sequence[Mapping[str, Any]]) -> Trace:
+        """The episode's trace, after the answer that the last message gives."""
+        if self._broken is not None:
+            raise self._broken
+        answer = _last_words(completion)
+        if answer and self._trace.stop_reason is None:
+            said = self._game.grammar.parse(answer)
+            is_answer = isinstance(said, Action) and said.answer is not None
+            self._play(answer if is_answer else self._game.grammar.render_answer(answer))
+        return self._trace
+
+
+def _method(tool: ToolSpec) -> Callable[..., str]:
+    return as_method(tool, Episode._call)
+
+
+def _last_words(completion: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the last message when it is the policy's and calls no tool; else nothing."""
+    last = completion[-1] if completion else {}
+    content = last.get("content")
+    if last.get("role") != "assistant" or last.get("tool_calls") or not isinstance(content, str):
+        return ""
+    return content.strip()
+
+
+def _stopped(trace: Trace) -> Trace:
+    """A trace for scoring: one without an end as if ``max_steps`` were the steps that it has."""
+    if trace.stop_reason is not None or not trace.steps:
+        return trace
+    return replace(trace, setup=replace(trace.setup, max_steps=len(trace.steps)))

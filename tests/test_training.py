@@ -1,0 +1,190 @@
+"""The training programs with real models: tiny random ones, a step or two. They need the extra ``train``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("trl", reason="the train extra is not installed (pip install -e '.[train]')")
+pytestmark = [
+    pytest.mark.adapters,
+    pytest.mark.filterwarnings("default"),  # those of torch, transformers and trl are not ours
+]
+
+ROOT = Path(__file__).parent.parent
+WORLD = ["--split", "train", "--grammar", "hermes-compact"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint with random weights."""
+    from train import pretrain
+
+    out = tmp_path_factory.mktemp("model")
+    pretrain.main(
+        ["--steps", "1", "--copying", "0", "--batch", "2", "--width", "32", "--layers", "2", "--out", str(out)]
+    )
+    return out
+
+
+def program(name: str, *arguments: object) -> list[str]:
+    return [sys.executable, "-m", f"train.{name}", *map(str, arguments)]
+
+
+def run(name: str, *arguments: object) -> str:
+    command = program(name, *arguments)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_the_first_block_of_a_new_base_model_looks_at_the_last_tokens(model: Path) -> None:
+    import torch
+
+    from train.models import load
+
+    loaded, tokenizer = load(str(model))
+    ids = torch.randint(6, len(tokenizer), (1, 60))
+    loaded.set_attn_implementation("eager")
+    first = loaded(input_ids=ids, output_attentions=True).attentions[0][0]  # (heads, queries, keys)
+    near = first[:, -1, -4:].sum(-1)  # 4 of 60 tokens, so 0.07 by chance
+    assert near.min() > 0.15
+    assert near.mean() > 0.4
+
+
+def test_the_cached_sampler_samples_what_generate_does(model: Path) -> None:
+    import torch
+    from transformers import GenerationConfig
+
+    from mtr_env.adapters.trl import Rollouts, generate
+    from mtr_env.registration import make_game
+    from train.models import load
+    from train.sampler import CachedSampler
+
+    loaded, tokenizer = load(str(model))
+    game = make_game("MTR-Synthetic-v0", split="train", limit=6, grammar="hermes-compact", max_steps=4)
+    rollouts = Rollouts(game, tokenizer, max_turn_tokens=12, max_tokens=1024)
+    starts = [(question_id, 1) for question_id in game.world.ids]
+    ends = (tokenizer.eos_token_id, tokenizer.pad_token_id)
+    greedy = GenerationConfig(do_sample=False, eos_token_id=ends[0], pad_token_id=ends[1])
+    plain = rollouts.play(starts, lambda contexts, most: generate(loaded, tokenizer, contexts, most, greedy))
+    sampler = CachedSampler(loaded, *ends, temperature=0.0)
+    for _ in range(2):  # the second time, nothing of the first is used by mistake
+        cached = rollouts.play(starts, sampler)
+        assert [episode.completion_ids for episode in cached] == [episode.completion_ids for episode in plain]
+    assert max(len(episode.trace.steps) for episode in plain) > 1
+    torch.manual_seed(3)
+    sampled = rollouts.play(starts, CachedSampler(loaded, *ends, temperature=1.0))
+    assert [episode.completion_ids for episode in sampled] != [episode.completion_ids for episode in plain]
+
+
+def test_fine_tuning_lowers_the_loss_and_ends_when_the_file_appears(model: Path, tmp_path: Path) -> None:
+    run("collect", *WORLD, "--teacher", "oracle", "--episodes", 64, "--out", tmp_path / "traces")
+    traces = ("--model", model, "--traces", tmp_path / "traces/traces.jsonl")
+    run("sft", *traces, "--out", tmp_path / "sft", "--epochs", 12, "--batch", 16, "--lr", 5e-3)
+    losses = [float(entry["loss"]) for entry in log(tmp_path / "sft") if "loss" in entry]
+    assert losses[-1] < 0.8 * losses[0]
+    (tmp_path / "stop").touch()
+    run("sft", *traces, "--out", tmp_path / "stopped", "--epochs", 50, "--stop-file", tmp_path / "stop")
+    assert log(tmp_path / "stopped")[-1]["step"] == 1
+
+
+def log(folder: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads((folder / "log.json").read_text())
+    return entries
+
+
+GRPO: list[object] = [
+    *WORLD,
+    "--questions",
+    8,
+    "--steps",
+    4,
+    "--groups",
+    2,
+    "--group-size",
+    2,
+    "--save-every",
+    1,
+    "--lr",
+    1e-2,
+]
+GRPO += ["--max-turn-tokens", 8, "--least-variance", 0, "--eval-split", "validation", "--eval-every", 2]
+GRPO += ["--eval-questions", 2]
+
+
+def test_grpo_goes_on_after_a_kill_as_if_nothing_had_happened(model: Path, tmp_path: Path) -> None:
+    run("grpo", *GRPO, "--model", model, "--out", tmp_path / "whole")
+    command = program("grpo", *GRPO, "--model", model, "--out", tmp_path / "killed")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    state = tmp_path / "killed/checkpoint-2/trainer_state.json"
+    until = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < until:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed/log.json").exists()
+    run("grpo", *GRPO, "--model", model, "--out", tmp_path / "killed", "--resume")
+    curves = []
+    for folder in ("whole", "killed"):
+        entries = [entry for entry in log(tmp_path / folder) if "loss" in entry]
+        names = ("step", "loss", "grad_norm", "reward", "mtr/calls", "mtr/policy_faults", "entropy")
+        curves.append([[entry[name] for name in names] for entry in entries])
+        assert [entry["step"] for entry in entries] == [1, 2, 3, 4]
+        assert [e["step"] for e in log(tmp_path / folder) if "eval/em" in e] == [0, 2, 4]
+    assert curves[0] == curves[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--group-size", "1"], "--group-size must be at least 2"),
+        (["--accumulate", "3"], "--accumulate 3 does not divide the 64 rollouts"),
+        (["--vllm", "yes"], "--vllm is colocate or server, found 'yes'"),
+        (["--eval-every", "5"], "Say the held-out questions"),
+        (["--eval-every", "0", "--env-id", "MTR-Nothing-v0"], "MTR-Nothing-v0"),
+        (["--eval-every", "0", "--max-tokens", "60"], "has .* tokens, but max_tokens is 60"),
+        (["--eval-every", "0"], "Only 0% of the groups have different rewards"),
+    ],
+)
+def test_grpo_refuses_what_cannot_work_and_says_what_would(
+    options: list[str], message: str, model: Path, tmp_path: Path
+) -> None:
+    from train import grpo
+
+    with pytest.raises((SystemExit, ValueError), match=message):
+        grpo.main([*WORLD, "--questions", "4", "--model", str(model), "--out", str(tmp_path), *options])
+
+
+def test_the_demonstration_runs_every_stage_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from train import demo
+
+    recipe = ROOT / "train/recipes/a_test_of_the_demo.toml"
+    sizes = {"collect": "episodes = 40\n", "sft": f'model = "{model}"\nbatch = 8\n', "measure": "max_turn_tokens = 8\n"}
+    sizes["grpo"] = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
+    sizes["grpo"] += 'max_turn_tokens = 8\neval_split = "validation"\n'
+    world = 'split = "{}"\ngrammar = "hermes-compact"\n'
+    where = {"collect": world.format("train"), "grpo": world.format("train"), "measure": world.format("test")}
+    recipe.write_text("".join([f"[{name}]\n{where.get(name, '')}{text}" for name, text in sizes.items()]))
+    try:
+        arguments = ["--stages", recipe.stem, "--episodes", "8", "--out", str(tmp_path)]
+        first = demo.main(arguments)
+        assert [*first] == ["base", "sft", "sft_control", "grpo", "oracle", "random", "sampled", "minutes"]
+        assert first["oracle"] == {"em": 1.0, "f1": 1.0, "reward": 1.0, "well_formed": 1.0, "episodes": 8}
+        assert all(set(first["sampled"][row]) == set(demo.SHOWN) for row in demo.MODELS)
+        assert json.loads((tmp_path / "summary.json").read_text()) == first
+        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+        monkeypatch.setattr(demo.Stages, "start", None)  # nothing is left to start
+        assert demo.main(arguments) == first
+        with pytest.raises(SystemExit, match="was made with other settings"):
+            demo.main([*arguments, "--seed", "1"])
+    finally:
+        recipe.unlink()

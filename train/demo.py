@@ -1,0 +1,221 @@
+"""The main job from end to end: what ``make demo`` runs.
+
+    python -m train.demo --out runs/demo
+
+A synthetic world and its audit; traces of the strategy-neutral teacher; SFT, then GRPO and at the same time its
+control, which goes on with SFT for as long as GRPO takes; then the base, SFT, control and GRPO models, the oracle and
+random valid calls play the same held-out questions. Each stage is one of the training programs with ``--recipe``; a
+rerun reuses every stage that is complete.
+
+The folder then holds ``summary.json`` (a row each for ``base``, ``sft``, ``sft_control``, ``grpo``, ``oracle`` and
+``random``, played greedily; the same at T = 1 under ``sampled``; ``minutes``), ``curves.png``, the traces and the
+checkpoints.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtr_env.audit import audit
+from mtr_env.env import MTREnv
+from mtr_env.episode import Game
+from mtr_env.evaluate import read_traces, run, write_json
+from mtr_env.policies import make_policy
+from mtr_env.rollout import play
+from mtr_env.transcript import transcript
+from train import grpo, measure, sft
+from train.options import RECIPES, option, parse
+
+MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
+"""The rows that a model plays, each with the stage that made it; the base comes with the repository."""
+SCRIPTED = {"oracle": "oracle", "random": "random-valid"}
+SHOWN = ("em", "f1", "reward", "well_formed", "episodes")
+
+
+@dataclass
+class Args:
+    """What the demonstration does."""
+
+    stages: str = option("tiny", "the recipe of all stages")
+    out: Path = option(Path("runs/demo"), "where everything goes")
+    episodes: int = option(500, "held-out questions")
+    seed: int = option(0, "of every stage")
+
+
+class Stages:
+    """Runs the programs of a recipe in one folder; what is complete there is not run again."""
+
+    def __init__(self, args: Args) -> None:
+        self.args = args
+        self.cores = os.cpu_count() or 1
+
+    def start(self, stage: str, program: str, *options: str, cores: int | None = None) -> subprocess.Popen[bytes]:
+        """Starts a program; its output goes to ``<stage>.log``."""
+        command = [sys.executable, "-m", f"train.{program}", "--recipe", self.args.stages, *options]
+        command += ["--seed", str(self.args.seed)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(cores or self.cores), "TRL_EXPERIMENTAL_SILENCE": "1"}
+        print(f"{stage}: python {' '.join(command[1:])}", flush=True)
+        with (self.args.out / f"{stage}.log").open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+
+    def finish(self, stage: str, process: subprocess.Popen[bytes]) -> None:
+        """Waits for a program; raises ``SystemExit`` with the end of its output when it failed."""
+        if process.wait():
+            log = self.args.out / f"{stage}.log"
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise SystemExit(f"{stage} failed (exit {process.returncode}):\n{end}\n(all of it: {log})")
+
+    def run(self, stage: str, program: str, result: str, *options: str) -> None:
+        """Runs a program to its end, unless its result is there."""
+        if not (self.args.out / stage / result).exists():
+            self.finish(stage, self.start(stage, program, *options, "--out", str(self.args.out / stage)))
+
+
+def train_all(args: Args) -> None:
+    """Collects, fine-tunes, then GRPO beside its control, each on half of the cores for the same time."""
+    stages, out = Stages(args), args.out
+    stages.run("traces", "collect", "sft.jsonl")
+    stages.run("sft", "sft", "log.json", "--traces", str(out / "traces/traces.jsonl"))
+    if (out / "grpo/log.json").exists() and (out / "control/log.json").exists():
+        return
+    stop = out / "grpo_is_done"
+    stop.unlink(missing_ok=True)
+    half = max(1, stages.cores // 2)
+    model = ("--model", str(out / "sft"))
+    learning = stages.start("grpo", "grpo", *model, "--out", str(out / "grpo"), cores=half)
+    rate = parse(grpo.Args, "grpo", "", ["--recipe", args.stages]).lr
+    control = stages.start(
+        "control",
+        "sft",
+        *model,
+        *("--traces", str(out / "traces/traces.jsonl"), "--out", str(out / "control")),
+        *("--epochs", "100", "--lr", str(rate), "--schedule", "constant", "--stop-file", str(stop)),
+        cores=half,
+    )
+    try:
+        stages.finish("grpo", learning)
+    finally:
+        stop.touch()
+        stages.finish("control", control)
+
+
+def measure_all(args: Args) -> dict[str, dict[str, dict[str, Any]]]:
+    """Every model on the held-out questions, by decoding ("greedy", "sampled") and row."""
+    base = parse(sft.Args, "sft", "", ["--recipe", args.stages]).model
+    rows: dict[str, dict[str, dict[str, Any]]] = {"greedy": {}, "sampled": {}}
+    for decoding, temperature in (("greedy", 0), ("sampled", 1)):
+        for row, stage in MODELS.items():
+            folder = args.out / "held_out" / f"{row}_{decoding}"
+            if not (folder / "summary.json").exists():
+                model = base if stage is None else str(args.out / stage)
+                options = ["--recipe", args.stages, "--model", model, "--temperature", str(temperature)]
+                options += ["--episodes", str(args.episodes), "--seed", str(args.seed), "--out", str(folder)]
+                measure.run(parse(measure.Args, "measure", "", options))
+            rows[decoding][row] = json.loads((folder / "summary.json").read_text())
+    return rows
+
+
+def play_scripted(args: Args, game: Game) -> dict[str, dict[str, Any]]:
+    """The oracle and random valid calls on the same questions."""
+    rows = {}
+    for row, policy in SCRIPTED.items():
+        folder = args.out / "held_out" / row
+        run(game, policy, folder, episodes=args.episodes)
+        rows[row] = measure.summary_of(list(read_traces(folder / "traces.jsonl")))
+    return rows
+
+
+def table(rows: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """Both decodings side by side."""
+    lines = [f"{'':14}{'EM':>8}{'F1':>8}{'reward':>8}{'well formed':>13}{'calls':>8}{'EM, T = 1':>12}"]
+    for name, row in rows["greedy"].items():
+        sampled = rows["sampled"].get(name)
+        last = f"{sampled['em']:12.1%}" if sampled else f"{'':12}"
+        cells = f"{row['em']:8.1%}{row['f1']:8.1%}{row['reward']:8.3f}{row['well_formed']:13.1%}"
+        lines.append(f"{name:14}{cells}{row['calls_per_episode']:8.1f}{last}")
+    return "\n".join(lines)
+
+
+def draw_curves(out: Path) -> Path:
+    """The learning curves as ``curves.png``: SFT's loss, GRPO's reward and held-out EM."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    def series(stage: str, key: str) -> tuple[list[int], list[float]]:
+        log = json.loads((out / stage / "log.json").read_text())
+        entries = [entry for entry in log if key in entry]
+        return [entry["step"] for entry in entries], [float(entry[key]) for entry in entries]
+
+    figure, (left, right) = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for stage, label in (("sft", "SFT"), ("control", "control (more SFT)")):
+        left.plot(*series(stage, "loss"), label=label)
+    left.set(title="Warm start", xlabel="step", ylabel="loss on the policy's tokens", yscale="log")
+    right.plot(*series("grpo", "mtr/reward"), label="reward of the rollouts (T = 1)", alpha=0.5)
+    right.plot(*series("grpo", "mtr/em"), label="EM of the rollouts (T = 1)", alpha=0.5)
+    right.plot(*series("grpo", "eval/em"), "o-", label="EM, validation questions (greedy)")
+    right.set(title="GRPO", xlabel="step", ylim=(0, 1))
+    for axes in (left, right):
+        axes.legend()
+        axes.grid(alpha=0.3)
+    figure.savefig(out / "curves.png", dpi=120)
+    pyplot.close(figure)
+    return out / "curves.png"
+
+
+def remember_settings(args: Args) -> None:
+    """Writes what the folder is made with; raises ``SystemExit`` when it was made with something else."""
+    file = args.out / "settings.json"
+    settings = {"seed": args.seed, "episodes": args.episodes, "recipe": (RECIPES / f"{args.stages}.toml").read_text()}
+    if file.exists() and json.loads(file.read_text()) != settings:
+        raise SystemExit(f"{args.out} was made with other settings ({file}); remove it or choose another --out.")
+    write_json(file, settings)
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
+    """Runs the demonstration; returns what it writes to ``summary.json``."""
+    args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
+    began = time.perf_counter()
+    args.out.mkdir(parents=True, exist_ok=True)
+    remember_settings(args)
+    game = parse(measure.Args, "measure", "", ["--recipe", args.stages]).game(args.episodes)
+    info = game.world.info
+    print(f"World: {info.name}, split {info.split}, {len(game.world.ids)} questions, fingerprint {info.fingerprint}\n")
+    print("One episode, played by the oracle:\n")
+    print(transcript(play(MTREnv(game), make_policy("oracle"), seed=args.seed)), end="\n\n")
+    report = audit(game)
+    write_json(args.out / "audit.json", report)
+    print(
+        f"Audit: {report.provable} of {report.questions} questions proven solvable, {report.leaks} leaks, "
+        f"{report.invalid_responses} invalid responses; EM of the short cuts: "
+        + ", ".join(f"{name} {short.em:.0%}" for name, short in report.short_cuts.items()),
+        end="\n\n",
+        flush=True,
+    )
+    train_all(args)
+    rows = measure_all(args)
+    rows["greedy"] |= play_scripted(args, game)
+    earlier = args.out / "summary.json"
+    minutes = (time.perf_counter() - began) / 60
+    if earlier.exists():  # a rerun reuses what is there, so its own time says nothing
+        minutes = json.loads(earlier.read_text())["minutes"]
+    summary = {name: {key: row[key] for key in SHOWN} for name, row in rows["greedy"].items()}
+    sampled = {name: {key: row[key] for key in SHOWN} for name, row in rows["sampled"].items()}
+    result = {**summary, "sampled": sampled, "minutes": round(minutes, 2)}
+    write_json(args.out / "summary.json", result)
+    print(f"\n{args.episodes} held-out questions, greedy; the last column is sampled at T = 1:\n\n{table(rows)}")
+    print(f"\n{args.out}/: summary.json, {draw_curves(args.out).name}, held_out/*/traces.jsonl; {minutes:.1f} min")
+    return result
+
+
+if __name__ == "__main__":
+    main()
