@@ -1,9 +1,9 @@
 """The strategy-neutral teacher: shows the form of every move and leaves open which one is right.
 
 At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any tool
-on a name that it has seen. When the plan is complete, it answers; often the steps run out before. A policy that learns
-from its traces knows how to call, what may be copied and when an answer is due; which tool leads there is left for
-reinforcement learning.
+on a name that it has seen. When the plan is complete, it answers; often the steps run out before, and the last one is a
+guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which tool
+leads there is left for reinforcement learning.
 """
 
 from __future__ import annotations
@@ -45,13 +45,16 @@ class NeutralPlayer:
         self._teacher = teacher
         self._oracle = oracle
         self._key = ("neutral", teacher.seed, trace.seed, trace.question.id)
+        self._last = trace.setup.max_steps - 1
         self._detour_at: list[int] = []
 
     def __call__(self, messages: Messages, tools: Tools) -> str:
-        """The next move of the plan, or a detour."""
+        """The next move of the plan, or a detour; in the last step an answer."""
         turn = reading.turn(messages)
         planned = self._without_detours(messages)
         complete = reading.turn(planned) >= len(self._oracle.plan.steps)
+        if not complete and turn == self._last:
+            return self._guess(messages, turn)
         if not complete and draw.uniform(*self._key, turn) >= self._teacher.p_gold:
             detour = self._detour(messages, tools, turn)
             if detour is not None:
@@ -67,9 +70,15 @@ class NeutralPlayer:
         return kept
 
     def _detour(self, messages: Messages, tools: Tools, turn: int) -> str | None:
-        grammar = self._teacher.grammar
-        names = list(reading.mentions(reading.question_of(messages)))
-        for step in reading.observed(messages, grammar):
-            names += [text for text in reading.leaves([result.content for result in step]) if 2 < len(text) < 40]
+        names = [*reading.mentions(reading.question_of(messages)), *self._seen(messages)]
         call = random_call(tools, list(dict.fromkeys(names)) or ["unknown"], (*self._key, "detour", turn))
-        return None if call is None else grammar.render_call(call)
+        return None if call is None else self._teacher.grammar.render_call(call)
+
+    def _guess(self, messages: Messages, turn: int) -> str:
+        return self._teacher.grammar.render_answer(draw.choice(self._seen(messages) or ["unknown"], *self._key, turn))
+
+    def _seen(self, messages: Messages) -> list[str]:
+        """The short texts of all responses."""
+        steps = reading.observed(messages, self._teacher.grammar)
+        leaves = [text for step in steps for text in reading.leaves([result.content for result in step])]
+        return [text for text in leaves if 2 < len(text) < 40]

@@ -10,9 +10,41 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from transformers import DynamicCache
+from transformers.cache_utils import Cache, DynamicLayer
 
 from mtr_env.adapters.trl import Sampled
+
+
+class RoomyLayer(DynamicLayer):
+    """A layer of the cache, (rows, heads, columns, size of a head), with room for columns to come: a new token is
+    written and not, as in ``DynamicLayer``, a new cache beside the old one."""
+
+    ROOM = 64
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: Any, **kwargs: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See ``CacheLayerMixin``."""
+        used, new = self.get_seq_length(), key_states.shape[-2]
+        if used == 0 or used + new > self._rooms[0].shape[-2]:
+            rows, heads, _, size = key_states.shape
+            rooms = [key_states.new_empty(rows, heads, used + new + self.ROOM, size) for _ in range(2)]
+            if used:
+                rooms[0][:, :, :used], rooms[1][:, :, :used] = self.keys, self.values
+            self._rooms = rooms
+            self.is_initialized = True
+        for room, states in zip(self._rooms, (key_states, value_states), strict=True):
+            room[:, :, used : used + new] = states
+        self.keys, self.values = (room[:, :, : used + new] for room in self._rooms)
+        return self.keys, self.values
+
+    def select(self, rows: torch.Tensor, columns: torch.Tensor) -> None:
+        """Keeps some rows, and of each row some columns, (rows, columns)."""
+        shape = (-1, self.keys.shape[1], -1, self.keys.shape[3])
+        at = columns[:, None, :, None].expand(shape)
+        rooms = [torch.nn.functional.pad(x[rows].gather(2, at), (0, 0, 0, self.ROOM)) for x in (self.keys, self.values)]
+        self._rooms = rooms
+        self.keys, self.values = (room[:, :, : columns.shape[1]] for room in rooms)
 
 
 class CachedSampler:
@@ -28,7 +60,7 @@ class CachedSampler:
         self.pad = pad
         self.temperature = temperature
         self._read: list[list[int]] = []  # of each row, the tokens that the cache holds
-        self._cache = DynamicCache()
+        self._cache = Cache(layer_class_to_replicate=RoomyLayer)
         self._known = torch.zeros(0, 0, dtype=torch.long)  # (rows, columns of the cache): 1 where there is a token
 
     @torch.no_grad()
@@ -62,15 +94,18 @@ class CachedSampler:
                 row += 1
             if row == len(self._read):
                 self._read = [[] for _ in contexts]
-                self._cache = DynamicCache()
+                self._cache = Cache(layer_class_to_replicate=RoomyLayer)
                 self._known = torch.zeros(len(contexts), 0, dtype=torch.long, device=self.model.device)
                 return
             rows.append(row)
             row += 1
-        if len(rows) < len(self._read):
-            self._cache.batch_select_indices(torch.tensor(rows, device=self.model.device))
-            self._known = self._known[rows]
-            self._read = [self._read[row] for row in rows]
+        self._read = [self._read[row] for row in rows]
+        # Columns that hold a token come first; their order does not matter, for a key knows its own position.
+        width = max(map(len, self._read))
+        known, columns = self._known[rows].sort(dim=1, descending=True, stable=True)
+        self._known = known[:, :width]
+        for layer in self._cache.layers:
+            layer.select(torch.tensor(rows, device=self.model.device), columns[:, :width])
 
     def _feed(self, new: Sequence[list[int]]) -> torch.Tensor:
         """Reads each row's new tokens; the logits after its last one, (rows, vocabulary)."""
