@@ -43,9 +43,9 @@ class Report(msgspec.Struct):
         return [t for t in self.targets if t.measured is not None and t.measured > t.target * slack]
 
 
-def machine() -> dict[str, Any]:
-    """What kind of machine this is, and the versions that matter."""
-    packages = ("mtr-env", "gymnasium", "msgspec", "jsonschema-rs", "orjson")
+def machine(*packages: str) -> dict[str, Any]:
+    """What kind of machine this is, and the versions of Python, this package and others that matter."""
+    packages = ("mtr-env", *packages)
     installed = {d.metadata["Name"].replace("_", "-") for d in importlib.metadata.distributions() if d.metadata["Name"]}
     return {
         "cores": os.cpu_count(),

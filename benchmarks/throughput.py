@@ -162,7 +162,7 @@ def measure(options: Options = FULL, command: str = "") -> Report:
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
         seed=options.seed,
         repetitions=options.repetitions,
-        machine=machine(),
+        machine=machine("gymnasium", "msgspec", "jsonschema-rs", "orjson"),
         targets=targets(samples, others, peers),
         cases=medians,
         ratios=ratios(samples, peers),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -164,27 +165,71 @@ def test_grpo_refuses_what_cannot_work_and_says_what_would(
         grpo.main([*WORLD, "--questions", "4", "--model", str(model), "--out", str(tmp_path), *options])
 
 
-def test_the_demonstration_runs_every_stage_once(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def recipe(model: Path) -> Iterator[str]:
+    """The name of a recipe that runs in seconds."""
+    file = ROOT / "train/recipes/a_test_of_the_programs.toml"
+    world = 'split = "{}"\ngrammar = "hermes-compact"\n'
+    few = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
+    file.write_text(
+        f"[collect]\n{world.format('train')}episodes = 40\n"
+        f'[sft]\nmodel = "{model}"\nbatch = 8\n'
+        f'[grpo]\n{world.format("train")}{few}max_turn_tokens = 8\neval_split = "validation"\n'
+        f"[measure]\n{world.format('test')}max_turn_tokens = 8\n"
+    )
+    yield file.stem
+    file.unlink()
+
+
+def test_the_demonstration_runs_every_stage_once(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from train import demo
 
-    recipe = ROOT / "train/recipes/a_test_of_the_demo.toml"
-    sizes = {"collect": "episodes = 40\n", "sft": f'model = "{model}"\nbatch = 8\n', "measure": "max_turn_tokens = 8\n"}
-    sizes["grpo"] = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
-    sizes["grpo"] += 'max_turn_tokens = 8\neval_split = "validation"\n'
-    world = 'split = "{}"\ngrammar = "hermes-compact"\n'
-    where = {"collect": world.format("train"), "grpo": world.format("train"), "measure": world.format("test")}
-    recipe.write_text("".join([f"[{name}]\n{where.get(name, '')}{text}" for name, text in sizes.items()]))
-    try:
-        arguments = ["--stages", recipe.stem, "--episodes", "8", "--out", str(tmp_path)]
-        first = demo.main(arguments)
-        assert [*first] == ["base", "sft", "sft_control", "grpo", "oracle", "random", "sampled", "minutes"]
-        assert first["oracle"] == {"em": 1.0, "f1": 1.0, "reward": 1.0, "well_formed": 1.0, "episodes": 8}
-        assert all(set(first["sampled"][row]) == set(demo.SHOWN) for row in demo.MODELS)
-        assert json.loads((tmp_path / "summary.json").read_text()) == first
-        assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
-        monkeypatch.setattr(demo.Stages, "start", None)  # nothing is left to start
-        assert demo.main(arguments) == first
-        with pytest.raises(SystemExit, match="was made with other settings"):
-            demo.main([*arguments, "--seed", "1"])
-    finally:
-        recipe.unlink()
+    arguments = ["--stages", recipe, "--episodes", "8", "--out", str(tmp_path)]
+    first = demo.main(arguments)
+    assert [*first] == ["base", "sft", "sft_control", "grpo", "oracle", "random", "sampled", "minutes"]
+    assert first["oracle"] == {"em": 1.0, "f1": 1.0, "reward": 1.0, "well_formed": 1.0, "episodes": 8}
+    assert all(set(first["sampled"][row]) == set(demo.SHOWN) for row in demo.MODELS)
+    assert json.loads((tmp_path / "summary.json").read_text()) == first
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(demo.Stages, "start", None)  # nothing is left to start
+    assert demo.main(arguments) == first
+    with pytest.raises(SystemExit, match="was made with other settings"):
+        demo.main([*arguments, "--seed", "1"])
+
+
+def test_a_recorded_world_gives_the_same_training(recipe: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from benchmarks import rollout_cost
+
+    # It asserts itself that every token is the same.
+    rollout_cost.main(["--recipe", recipe, "--model", str(model), "--steps", "3", "--pairs", "1"])
+    assert "GRPO steps a minute, played / recorded world" in capsys.readouterr().out
+
+
+def test_the_reward_ablation_measures_every_rubric_in_one_way(
+    recipe: str, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from benchmarks import reward_ablation
+
+    monkeypatch.setattr(reward_ablation, "RESULTS", tmp_path)
+    arguments = ["--model", str(model), "--recipe", recipe, "--seeds", "0", "--steps", "1", "--episodes", "4"]
+    reward_ablation.main([*arguments, "--out", str(tmp_path / "runs")])
+    rows = json.loads((tmp_path / "reward_ablation.json").read_text())["rows"]
+    assert [*rows] == ["warm start", *reward_ablation.RUBRICS]
+    assert all(row[0]["episodes"] == 4 for row in rows.values())
+    table = (tmp_path / "reward_ablation.md").read_text().splitlines()
+    assert len({line.count("|") for line in table if line.startswith("|")}) == 1
+
+
+def test_intervals_over_seeds_are_those_of_students_t() -> None:
+    from benchmarks import training
+
+    assert training.interval([0.5]) == (0.5, 0.0)
+    middle, half = training.interval([1.0, 2.0, 3.0])
+    assert (middle, round(half, 3)) == (2.0, 2.484)  # 4.303 * 1 / sqrt(3)
+    row = {"em": 0.5, "f1": 0.5, "reward": 0.5, "well_formed": 1.0, "episodes": 8}
+    rows = dict.fromkeys(("base", "sft", "sft_control", "grpo"), row)
+    result = {**rows, "oracle": row, "random": row, "sampled": rows, "minutes": 1.0}
+    lines = training.table([result, result, result])
+    assert "| grpo | 50.0 | 100.0 | 50.0 | 100.0 |" in lines
+    assert "| oracle | 50.0 | 100.0 |  |  |" in lines
+    assert training.gains([result])[0] == "- GRPO over sft, greedy: 0.0 points of EM"

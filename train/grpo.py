@@ -13,6 +13,7 @@ import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.reward import score
@@ -94,6 +95,35 @@ def check(args: Args) -> None:
         raise SystemExit("Say the held-out questions: --eval-split NAME or --eval-source FILE; or --eval-every 0.")
 
 
+def configuration(args: Args) -> Any:
+    """The ``GRPOConfig`` of these options."""
+    import torch
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=str(args.out),
+        max_steps=args.steps,
+        per_device_train_batch_size=args.groups * args.group_size // args.accumulate,
+        gradient_accumulation_steps=args.accumulate,
+        num_generations=args.group_size,
+        max_completion_length=args.max_tokens,
+        learning_rate=args.lr,
+        lr_scheduler_type="constant",
+        beta=args.beta,
+        temperature=args.temperature,
+        use_vllm=args.vllm is not None,
+        vllm_mode=args.vllm or "colocate",
+        bf16=args.bf16,
+        use_cpu=not torch.cuda.is_available(),
+        activation_checkpointing=args.checkpointing,
+        logging_steps=1,
+        save_steps=args.save_every,
+        report_to=[],
+        seed=args.seed,
+        disable_tqdm=True,
+    )
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
@@ -101,7 +131,7 @@ def main(argv: list[str] | None = None) -> None:
     game = args.game(args.questions, rubric=args.rubric)
     import torch
     from transformers.trainer_utils import get_last_checkpoint
-    from trl import GRPOConfig, GRPOTrainer
+    from trl import GRPOTrainer
 
     from train.callbacks import Evaluate
     from train.sampler import CachedSampler
@@ -124,33 +154,11 @@ def main(argv: list[str] | None = None) -> None:
         player = Rollouts(held_out.game(args.eval_questions), tokenizer, **limits)
         greedy = CachedSampler(model, **ends, temperature=0.0)
         callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
-    config = GRPOConfig(
-        output_dir=str(args.out),
-        max_steps=args.steps,
-        per_device_train_batch_size=args.groups * args.group_size // args.accumulate,
-        gradient_accumulation_steps=args.accumulate,
-        num_generations=args.group_size,
-        max_completion_length=args.max_tokens,
-        learning_rate=args.lr,
-        lr_scheduler_type="constant",
-        beta=args.beta,
-        temperature=args.temperature,
-        use_vllm=args.vllm is not None,
-        vllm_mode=args.vllm or "colocate",
-        bf16=args.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=args.checkpointing,
-        logging_steps=1,
-        save_steps=args.save_every,
-        report_to=[],
-        seed=args.seed,
-        disable_tqdm=True,
-    )
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=rollouts.reward,
         rollout_func=rollouts,
-        args=config,
+        args=configuration(args),
         train_dataset=dataset,
         processing_class=tokenizer,
         peft_config=adapter(args.lora_rank),

@@ -2,11 +2,17 @@
 
     python -m train.pretrain --out train/base
 
-Half of the rows are random tokens, pieces of which come again later: predicting them needs induction, that is to find
-where this token stood before and to say what followed it. The grammar's tags occur there as random tokens among all
-others, and nowhere else. The other rows are paragraphs of the embedded world (another world seed than any split of it)
-and then plain questions about them, each with its answer ("Who directed The Silver Harbor? Ida Sexton."). The first
-steps are on random tokens only, because reading builds on induction.
+The rows are of three kinds; only what can be known has a label. The first steps have the first kind only, because
+reading builds on copying.
+
+- *copying*: random tokens, pieces of which come again later. To predict them is to find where this token stood before
+  and to say what followed it. The grammar's tags occur here as random tokens among all others, and nowhere else.
+- *reading*: two paragraphs of the embedded world, then plain questions about them with their answers ("Who directed The
+  Silver Harbor? Ida Sexton.").
+- *following*: single facts in that form and in any order, then a multi-hop question and, as plain text, the simple
+  questions that it is made of, each with its answer, and the answer.
+
+The world's seed is another than that of any split of it, and the names are those of its training split.
 """
 
 from __future__ import annotations
@@ -14,7 +20,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -22,6 +27,7 @@ from random import Random
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mtr_env.question import Fact
 from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.worlds.synthetic_text import ASK
 from train.options import option, parse
@@ -36,10 +42,10 @@ class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
-    steps: int = option(1500, "optimisation steps")
-    copying: int = option(300, "the first steps, on random tokens only")
+    steps: int = option(2000, "optimisation steps")
+    copying: int = option(250, "the first steps, on random tokens only")
     batch: int = option(32, "sequences a step")
-    length: int = option(192, "tokens a sequence")
+    length: int = option(224, "tokens a sequence")
     lr: float = option(3e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
     seed: int = option(0, "weights and data follow from it")
     width: int = option(128, "size of the hidden states")
@@ -101,38 +107,74 @@ def copy_row(ids: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
         at += size
 
 
-def documents(seed: int, length: int) -> Iterator[list[int]]:
-    """Ids of paragraphs with questions and answers about them, each of ``length`` tokens, without end."""
-    tokenizer = build()
-    random = Random(seed)
-    world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=1_000_000).world
-    row: list[int] = []
-    for question_id in world.ids:
-        question = world.question(question_id)
-        pages = random.sample(range(len(question.paragraphs)), min(2, len(question.paragraphs)))
+class Author:
+    """Writes the rows that are text, without end: (ids, labels), both of ``length`` tokens."""
+
+    def __init__(self, seed: int, length: int) -> None:
+        self.tokenizer = build()
+        self.length = length
+        self.random = Random(seed)
+        world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000).world
+        self.questions = (world.question(question_id) for question_id in world.ids)
+
+    def reading(self) -> tuple[list[int], list[int]]:
+        """Two paragraphs with questions about their facts; the answers have labels."""
+        question, pick = next(self.questions), self.random
+        pages = pick.sample(range(len(question.paragraphs)), min(2, len(question.paragraphs)))
         told = [sentence for page in pages for sentence in question.paragraphs[page].sentences]
         facts = [fact for fact in question.facts if int(fact.sources[0][1:].partition("s")[0]) in pages]
-        asked = [
-            f"{random.choice(ASK[fact.relation]).format(fact.subject)} {fact.object}."
-            for fact in random.sample(facts, len(facts))
-        ]
-        row += [*tokenizer.encode("\n".join([" ".join(told), *asked])), tokenizer.eos_token_id]
-        if len(row) >= length:
-            yield row[:length]
-            row = []
+        row = [(" ".join(told), False)]
+        for fact in pick.sample(facts, len(facts)):
+            row += [(f"\n{self._ask(fact)}", False), (f" {fact.object}.", True)]
+        return self._row(row)
+
+    def following(self) -> tuple[list[int], list[int]]:
+        """Facts, a multi-hop question, and its decomposition, which has labels."""
+        question, pick = next(self.questions), self.random
+        named = {ref for unit in question.evidence for ref in unit.any_of}
+        gold = [fact for i, fact in enumerate(question.facts) if f"t{i}" in named]
+        others = [fact for fact in question.facts if fact not in gold]
+        facts = gold + pick.sample(others, max(0, min(len(others), 9 - len(gold))))
+        row = [("\n".join([f"{self._ask(fact)} {fact.object}." for fact in pick.sample(facts, len(facts))]), False)]
+        row.append((f"\n{question.text}", False))
+        answers: list[str] = []
+        for step in question.decomposition:
+            text = step.text
+            for number, answer in enumerate(answers, 1):
+                text = text.replace(f"#{number}", answer)
+            answers.append(step.answer)
+            row.append((f"\n{text} {step.answer}.", True))
+        return self._row([*row, (f"\n{question.answer}.", True)])
+
+    def _ask(self, fact: Fact) -> str:
+        return self.random.choice(ASK[fact.relation]).format(fact.subject)
+
+    def _row(self, pieces: list[tuple[str, bool]]) -> tuple[list[int], list[int]]:
+        ids: list[int] = []
+        labels: list[int] = []
+        for text, known in pieces:
+            tokens = self.tokenizer.encode(text)
+            ids += tokens
+            labels += tokens if known else [-100] * len(tokens)
+        short = self.length - len(ids)
+        ids += [self.tokenizer.pad_token_id] * short
+        labels += [-100] * short
+        return ids[: self.length], labels[: self.length]
 
 
 def make_batch(
-    generator: torch.Generator, args: Args, vocabulary: int, pages: Iterator[list[int]] | None
+    generator: torch.Generator, args: Args, vocabulary: int, author: Author | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length); with ``pages``, every other row is one of them."""
+    """Ids and labels, both (batch, length): of four rows one is to copy, one to read and two to follow; without an
+    author all are to copy."""
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
     for row in range(args.batch):
-        if pages is not None and row % 2:
-            ids[row] = labels[row] = torch.tensor(next(pages))
-        else:
+        if author is None or row % 4 == 0:
             copy_row(ids[row], labels[row], generator)
+        else:
+            text = author.reading() if row % 4 == 1 else author.following()
+            ids[row], labels[row] = map(torch.tensor, text)
     return ids, labels
 
 
@@ -150,10 +192,10 @@ def main(argv: list[str] | None = None) -> None:
         lambda s: (s + 1) / warm if s < warm else 0.1 + 0.45 * (1 + math.cos(math.pi * s / args.steps)),
     )
     generator = torch.Generator().manual_seed(args.seed)
-    pages = documents(args.seed, args.length)
+    author = Author(args.seed, args.length)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, labels = make_batch(generator, args, len(tokenizer), pages if step >= args.copying else None)
+        ids, labels = make_batch(generator, args, len(tokenizer), author if step >= args.copying else None)
         output = model(input_ids=ids, labels=labels)
         output.loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -163,10 +205,12 @@ def main(argv: list[str] | None = None) -> None:
         if step % 50 == 0 or step == args.steps - 1:
             right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:]).float()
             known = (labels[:, 1:] != -100).float()
-            copied, read = [(right[rows::2].sum() / known[rows::2].sum()).item() for rows in (0, 1)]
+            shares = [(right[rows::4].sum() / known[rows::4].sum()).item() for rows in range(4)]
+            kinds = ("copying", "reading", "following") if step >= args.copying else ("copying",)
             print(
-                f"step {step:4d}  loss {output.loss.item():.3f}  right: copying {copied:.3f}, "
-                f"{'reading' if step >= args.copying else 'copying'} {read:.3f}  {time.perf_counter() - started:.0f} s",
+                f"step {step:4d}  loss {output.loss.item():.3f}  right: "
+                + ", ".join(f"{kind} {share:.3f}" for kind, share in zip(kinds, shares, strict=False))
+                + f"  {time.perf_counter() - started:.0f} s",
                 flush=True,
             )
     args.out.mkdir(parents=True, exist_ok=True)
