@@ -87,7 +87,7 @@ class Replayed:
 def train(args: grpo.Args, record: Recorded | None) -> tuple[Recorded, list[float]]:
     """Trains ``args.steps`` steps, with a record given from it; the record, and the seconds of each step."""
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model)
+    model, tokenizer = load(args.model, args.max_tokens)
     sample = CachedSampler(model, tokenizer.eos_token_id, tokenizer.pad_token_id, args.temperature)
     limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
     played = record or Recorded(args.game(args.questions), tokenizer, **limits, sampler=lambda _: sample)

@@ -52,7 +52,7 @@ def test_the_first_block_of_a_new_base_model_looks_at_the_last_tokens(model: Pat
 
     from train.models import load
 
-    loaded, tokenizer = load(str(model))
+    loaded, tokenizer = load(str(model), 1024)
     ids = torch.randint(6, len(tokenizer), (1, 60))
     loaded.set_attn_implementation("eager")
     first = loaded(input_ids=ids, output_attentions=True).attentions[0][0]  # (heads, queries, keys)
@@ -70,7 +70,7 @@ def test_the_cached_sampler_samples_what_generate_does(model: Path) -> None:
     from train.models import load
     from train.sampler import CachedSampler
 
-    loaded, tokenizer = load(str(model))
+    loaded, tokenizer = load(str(model), 1024)
     game = make_game("MTR-Synthetic-v0", split="train", limit=6, grammar="hermes-compact", max_steps=4)
     rollouts = Rollouts(game, tokenizer, max_turn_tokens=12, max_tokens=1024)
     starts = [(question_id, 1) for question_id in game.world.ids]
@@ -153,6 +153,7 @@ def test_grpo_goes_on_after_a_kill_as_if_nothing_had_happened(model: Path, tmp_p
         (["--eval-every", "5"], "Say the held-out questions"),
         (["--eval-every", "0", "--env-id", "MTR-Nothing-v0"], "MTR-Nothing-v0"),
         (["--eval-every", "0", "--max-tokens", "60"], "has .* tokens, but max_tokens is 60"),
+        (["--eval-every", "0", "--max-tokens", "2048"], "reads at most 1024 tokens; lower it to that"),
         (["--eval-every", "0"], "Only 0% of the groups have different rewards"),
     ],
 )

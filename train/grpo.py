@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> None:
     from train.sampler import CachedSampler
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, bf16=args.bf16)
+    model, tokenizer = load(args.model, args.max_tokens, bf16=args.bf16)
     limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
     ends = {"eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
     sample = CachedSampler(model, **ends, temperature=args.temperature)

@@ -80,7 +80,7 @@ def run(args: Args) -> dict[str, Any]:
     from train.sampler import CachedSampler
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model)
+    model, tokenizer = load(args.model, args.max_tokens)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     sample = CachedSampler(model, tokenizer.eos_token_id, tokenizer.pad_token_id, args.temperature)
     rollouts = Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)

@@ -7,12 +7,18 @@ from pathlib import Path
 from typing import Any
 
 
-def load(name: str, *, bf16: bool = False) -> tuple[Any, Any]:
-    """The model and its tokenizer, from a folder or a hub id, with float32 weights (bfloat16 if told)."""
+def load(name: str, max_tokens: int, *, bf16: bool = False) -> tuple[Any, Any]:
+    """The model and its tokenizer, from a folder or a hub id, with float32 weights (bfloat16 if told).
+
+    Raises ``SystemExit`` when the model cannot read ``max_tokens`` tokens.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16 if bf16 else torch.float32)
+    context = getattr(model.config, "max_position_embeddings", None)
+    if context is not None and max_tokens > context:
+        raise SystemExit(f"--max-tokens {max_tokens}: {name} reads at most {context} tokens; lower it to that.")
     return model, AutoTokenizer.from_pretrained(name)
 
 

@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from train.callbacks import StopAt
 
-    model, tokenizer = load(args.model, bf16=args.bf16)
+    model, tokenizer = load(args.model, args.max_tokens, bf16=args.bf16)
     rows, too_long = make_rows(args.traces, tokenizer, args.least_reward, args.max_tokens)
     if not rows:
         raise SystemExit(
