@@ -3,11 +3,14 @@
 At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any tool
 on a name that it has seen. When the plan is complete, it answers; often the steps run out before, and the last one is a
 guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which tool
-leads there is left for reinforcement learning.
+leads there is left for reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks is
+written before it (:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to act,
+and that one of them pays is for it to find out.
 """
 
 from __future__ import annotations
 
+from agents.thoughts import thought
 from mtr_env import draw
 from mtr_env.grammar import Grammar, get_grammar
 from mtr_env.policies import reading
@@ -15,7 +18,7 @@ from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.oracle import Oracle, OraclePlayer
 from mtr_env.policies.random_valid import random_call
 from mtr_env.toolactors.base import ToolActor
-from mtr_env.trace import Trace
+from mtr_env.trace import Fault, Trace
 
 
 class NeutralTeacher:
@@ -24,13 +27,19 @@ class NeutralTeacher:
     sees_gold = True
 
     def __init__(
-        self, grammar: str | Grammar = "hermes", p_gold: float = 0.5, seed: int = 0, actor: ToolActor | None = None
+        self,
+        grammar: str | Grammar = "hermes",
+        p_gold: float = 0.5,
+        seed: int = 0,
+        actor: ToolActor | None = None,
+        thoughts: bool = False,
     ) -> None:
         if not 0 < p_gold <= 1:
             raise ValueError(f"p_gold is in (0, 1], found {p_gold}.")
         self.grammar = get_grammar(grammar)
         self.p_gold = p_gold
         self.seed = seed
+        self.thoughts = thoughts
         self.oracle = Oracle(grammar, actor)
 
     def for_episode(self, trace: Trace) -> NeutralPlayer:
@@ -45,6 +54,7 @@ class NeutralPlayer:
         self._teacher = teacher
         self._oracle = oracle
         self._key = ("neutral", teacher.seed, trace.seed, trace.question.id)
+        self._specs = {tool.name: tool for tool in trace.toolset.tools}
         self._last = trace.setup.max_steps - 1
         self._detour_at: list[int] = []
 
@@ -60,7 +70,7 @@ class NeutralPlayer:
             if detour is not None:
                 self._detour_at.append(turn)
                 return detour
-        return self._oracle(planned, tools)
+        return self._with_thoughts(self._oracle(planned, tools))
 
     def _without_detours(self, messages: Messages) -> Messages:
         kept = list(messages[:2])
@@ -73,6 +83,14 @@ class NeutralPlayer:
         names = [*reading.mentions(reading.question_of(messages)), *self._seen(messages)]
         call = random_call(tools, list(dict.fromkeys(names)) or ["unknown"], (*self._key, "detour", turn))
         return None if call is None else self._teacher.grammar.render_call(call)
+
+    def _with_thoughts(self, action: str) -> str:
+        """An action of the plan, with what its calls ask written before it."""
+        parsed = self._teacher.grammar.parse(action)
+        if not self._teacher.thoughts or isinstance(parsed, Fault) or not parsed.calls:
+            return action
+        asked = [thought(call, self._specs[call.name]) for call in parsed.calls]
+        return self._teacher.grammar.render_call(*parsed.calls, thought=" ".join(filter(None, asked)))
 
     def _guess(self, messages: Messages, turn: int) -> str:
         return self._teacher.grammar.render_answer(draw.choice(self._seen(messages) or ["unknown"], *self._key, turn))

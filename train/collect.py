@@ -18,7 +18,6 @@ from agents.neutral import NeutralTeacher
 from mtr_env.episode import Game
 from mtr_env.evaluate import read_traces, run
 from mtr_env.policies.base import EpisodicPolicy
-from mtr_env.policies.oracle import Oracle
 from mtr_env.reward import score
 from mtr_env.trace import Trace
 from mtr_env.transcript import messages
@@ -31,6 +30,7 @@ class Args(WorldOptions):
 
     teacher: str = option("neutral", "neutral (the oracle's plan with detours) or oracle")
     p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
+    thoughts: bool = option(False, "write the question that a call asks before each call of the plan")
     episodes: int = option(1000, "episodes to play")
     least_reward: float = option(0.0, "keep an episode when its reward is above this")
     seed: int = option(0, "the first episode's seed")
@@ -39,10 +39,9 @@ class Args(WorldOptions):
 
 def make_teacher(args: Args, game: Game) -> EpisodicPolicy:
     """The policy that plays; raises ``SystemExit`` for an unknown name."""
-    if args.teacher == "neutral":
-        return NeutralTeacher(game.grammar, args.p_gold, args.seed, game.tool_actor)
-    if args.teacher == "oracle":
-        return Oracle(game.grammar, game.tool_actor)
+    if args.teacher in ("neutral", "oracle"):
+        p_gold = args.p_gold if args.teacher == "neutral" else 1.0  # the oracle makes no detour
+        return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts)
     raise SystemExit(f"Unknown teacher {args.teacher!r}; expected 'neutral' or 'oracle'.")
 
 

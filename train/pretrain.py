@@ -9,8 +9,8 @@ reading builds on copying.
   and to say what followed it. The grammar's tags occur here as random tokens among all others, and nowhere else.
 - *reading*: two paragraphs of the embedded world, then plain questions about them with their answers ("Who directed The
   Silver Harbor? Ida Sexton.").
-- *following*: single facts in that form and in any order, then a multi-hop question and, as plain text, the simple
-  questions that it is made of, each with its answer, and the answer.
+- *following*: a multi-hop question and, as plain text, the simple questions that it is made of. Single facts stand
+  before it, and each simple question has its answer; or the facts stand after the simple question that they answer.
 
 The world's seed is another than that of any split of it, and the names are those of its training split.
 """
@@ -42,7 +42,7 @@ class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
-    steps: int = option(2000, "optimisation steps")
+    steps: int = option(1500, "optimisation steps")
     copying: int = option(250, "the first steps, on random tokens only")
     batch: int = option(32, "sequences a step")
     length: int = option(224, "tokens a sequence")
@@ -128,22 +128,31 @@ class Author:
             row += [(f"\n{self._ask(fact)}", False), (f" {fact.object}.", True)]
         return self._row(row)
 
-    def following(self) -> tuple[list[int], list[int]]:
-        """Facts, a multi-hop question, and its decomposition, which has labels."""
+    def following(self, *, asked_first: bool) -> tuple[list[int], list[int]]:
+        """A multi-hop question and its decomposition, which has labels; the facts stand before the question, or each
+        where its part of the question is asked."""
         question, pick = next(self.questions), self.random
         named = {ref for unit in question.evidence for ref in unit.any_of}
         gold = [fact for i, fact in enumerate(question.facts) if f"t{i}" in named]
         others = [fact for fact in question.facts if fact not in gold]
-        facts = gold + pick.sample(others, max(0, min(len(others), 9 - len(gold))))
-        row = [("\n".join([f"{self._ask(fact)} {fact.object}." for fact in pick.sample(facts, len(facts))]), False)]
-        row.append((f"\n{question.text}", False))
+        row: list[tuple[str, bool]] = []
+        if not asked_first:
+            facts = gold + pick.sample(others, max(0, min(len(others), 9 - len(gold))))
+            row += [(f"{self._ask(fact)} {fact.object}.\n", False) for fact in pick.sample(facts, len(facts))]
+        row.append((question.text, False))
         answers: list[str] = []
         for step in question.decomposition:
             text = step.text
             for number, answer in enumerate(answers, 1):
                 text = text.replace(f"#{number}", answer)
             answers.append(step.answer)
-            row.append((f"\n{text} {step.answer}.", True))
+            row.append((f"\n{text}", True))
+            if asked_first:
+                told = [fact for fact in gold if fact.subject in text or fact.object in text]
+                told += pick.sample(others, min(len(others), pick.randrange(3)))
+                row += [(f"\n{self._ask(fact)} {fact.object}.", False) for fact in pick.sample(told, len(told))]
+            else:
+                row.append((f" {step.answer}.", True))
         return self._row([*row, (f"\n{question.answer}.", True)])
 
     def _ask(self, fact: Fact) -> str:
@@ -165,15 +174,15 @@ class Author:
 def make_batch(
     generator: torch.Generator, args: Args, vocabulary: int, author: Author | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): of four rows one is to copy, one to read and two to follow; without an
-    author all are to copy."""
+    """Ids and labels, both (batch, length): of four rows one is to copy, one to read, one to follow in each form;
+    without an author all are to copy."""
     ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
     labels = torch.full_like(ids, -100)
     for row in range(args.batch):
         if author is None or row % 4 == 0:
             copy_row(ids[row], labels[row], generator)
         else:
-            text = author.reading() if row % 4 == 1 else author.following()
+            text = author.reading() if row % 4 == 1 else author.following(asked_first=row % 4 == 3)
             ids[row], labels[row] = map(torch.tensor, text)
     return ids, labels
 
@@ -206,7 +215,7 @@ def main(argv: list[str] | None = None) -> None:
             right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:]).float()
             known = (labels[:, 1:] != -100).float()
             shares = [(right[rows::4].sum() / known[rows::4].sum()).item() for rows in range(4)]
-            kinds = ("copying", "reading", "following") if step >= args.copying else ("copying",)
+            kinds = ("copying", "reading", "following", "asking") if step >= args.copying else ("copying",)
             print(
                 f"step {step:4d}  loss {output.loss.item():.3f}  right: "
                 + ", ".join(f"{kind} {share:.3f}" for kind, share in zip(kinds, shares, strict=False))

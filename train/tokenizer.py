@@ -19,10 +19,12 @@ from functools import cache
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from agents.thoughts import thought
 from mtr_env.grammar import get_grammar
 from mtr_env.relations import RELATIONS
 from mtr_env.tool import Toolset
 from mtr_env.toolmakers import specs
+from mtr_env.trace import Call
 from mtr_env.worlds.synthetic_text import vocabulary
 
 MARK = "\u2581"
@@ -77,6 +79,8 @@ def _fixed_pieces() -> list[str]:
         head,
         tail,
         "Question: ",
+        "<think>",
+        '</think>\n<tool_call>\n{"name":"',
         '<tool_call>\n{"name":"',
         '","arguments":{"',
         '":"',
@@ -125,4 +129,7 @@ def _tool_words() -> set[str]:
     for spec in _all_specs():
         words.add(spec.name)
         words |= {*spec.parameters["properties"], *spec.response["properties"], "snippet"}
+        words.update(
+            re.findall(r"\w+", thought(Call(spec.name, dict.fromkeys(spec.parameters["properties"], "")), spec))
+        )
     return words
