@@ -53,7 +53,7 @@ def fold(text: str) -> str:
 
 def folded_words(text: str) -> list[str]:
     """The words of ``fold(text)``, without a place in its cache: for texts that hardly come again, such as queries."""
-    return _fold(text).split()
+    return text.translate(_ASCII_FOLD).split() if text.isascii() else _fold(text).split()
 
 
 def name_key(text: str) -> str:

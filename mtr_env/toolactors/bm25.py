@@ -53,8 +53,8 @@ class BM25:
                 weights = self._weights[word] = self._weigh(self._counts[word])
             for document, weight in weights:
                 scores[document] += weight
-        best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:k]  # a stable sort: ties in text order
-        return [document for document in best if scores[document]]
+        found = [document for document, score in enumerate(scores) if score]
+        return sorted(found, key=scores.__getitem__, reverse=True)[:k]  # a stable sort: ties in text order
 
     def _weigh(self, posting: dict[int, int]) -> list[tuple[int, float]]:
         factor, norm = self._factors[len(posting)], self._norm

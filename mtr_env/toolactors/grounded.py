@@ -50,11 +50,11 @@ class GroundedToolActor:
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         knowledge = self._knowledge.get(view, self._know)
-        memo, place = knowledge.memo, (spec.binding, key.call)
+        arguments = _arguments(call, spec)
+        memo, place = knowledge.memo, (spec.binding, *arguments)
         response = memo.get(place)
         if response is None:
             operation, _, detail = spec.binding.partition(":")
-            arguments = _arguments(call, spec)
             if operation == "compute":
                 return _compute(detail, arguments, view, history)
             handler = _HANDLERS.get(operation)
@@ -78,7 +78,7 @@ class _Knowledge:
     def __init__(self, view: View, pages: Pages | CorpusPages) -> None:
         self.view = view
         self.pages = pages
-        self.memo: Memo[tuple[str, str], Response] = Memo(_MEMO_SIZE)
+        self.memo: Memo[tuple[str, ...], Response] = Memo(_MEMO_SIZE)
         self._facts: dict[tuple[str, str, bool], list[int]] | None = None
 
     def facts(self, relation: str, name: str, *, inverse: bool) -> list[int]:
@@ -102,7 +102,7 @@ def _search(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, det
     if not hits:
         return Response({"status": "not_found", "results": [], "message": "No page matches this query."})
     results = [hit.value for hit in hits]
-    return Response({"status": "ok", "results": results}, _unique([ref for hit in hits for ref in hit.refs]))
+    return Response({"status": "ok", "results": results}, tuple([ref for hit in hits for ref in hit.refs]))
 
 
 def _open_page(knowledge: _Knowledge, arguments: Sequence[str], spec: ToolSpec, detail: str) -> Response:
