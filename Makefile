@@ -21,7 +21,7 @@ $(TRAIN): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
 	touch $@
 
-demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, about ten minutes on two cores
+demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, a quarter of an hour on two cores
 	$(BIN)/python -m train.demo
 
 test: $(STAMP) ## the core tier: unit tests, doctests, README

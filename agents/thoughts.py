@@ -26,6 +26,8 @@ def thought(call: Call, spec: ToolSpec) -> str:
     """The question that a call of one of ``TemplateToolMaker``'s tools asks; empty for any other tool."""
     kind, _, relation = spec.binding.partition(":")
     values = [str(value) for value in call.arguments.values()]
+    if len(values) < len(spec.parameters.get("properties", ())):
+        return ""
     if kind == "relation":
         return ASK.get(relation, (f"What is the {relation} of {{}}?",))[0].format(*values)
     if kind == "inverse":

@@ -11,6 +11,7 @@ the reward ``mtr-v0`` and its parts, on held-out questions, sampled at T = 1. Th
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
@@ -30,15 +31,24 @@ PARTS = ("contract", "provenance", "support", "economy")
 
 
 def train(model: str, rubric: str, seed: int, steps: int, recipe: str, out: Path) -> None:
-    """Runs GRPO unless its result is there; its output goes to ``<out>.log``."""
+    """Runs GRPO unless this very result is there; its output goes to ``<out>.log``. Raises ``SystemExit`` when GRPO
+    fails, and when the folder holds the result of other settings."""
+    made_with = {"model": model, "rubric": rubric, "seed": seed, "steps": steps, "recipe": recipe}
+    settings = out.with_suffix(".json")
     if (out / "log.json").exists():
+        if json.loads(settings.read_text()) != made_with:
+            raise SystemExit(f"{out} was made with other settings ({settings}); remove it or choose another --out.")
         return
     out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(settings, made_with)
     command = [sys.executable, "-m", "train.grpo", "--recipe", recipe, "--model", model, "--rubric", rubric]
     command += ["--seed", str(seed), "--steps", str(steps), "--eval-every", "0", "--out", str(out)]
     with out.with_suffix(".log").open("wb") as log:
         environment = os.environ | {"TRL_EXPERIMENTAL_SILENCE": "1"}
-        subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=True)
+        done = subprocess.run(command, stdout=log, stderr=subprocess.STDOUT, env=environment, check=False)
+    if done.returncode:
+        end = out.with_suffix(".log").read_text(errors="replace").splitlines()[-5:]
+        raise SystemExit("\n".join([f"GRPO with the rubric {rubric} failed:", *end]))
 
 
 def play(model: str, seed: int, episodes: int, recipe: str) -> dict[str, Any]:
@@ -82,7 +92,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     for name, results in played.items():
         columns = [[result[key] for result in results] for key in names]
-        columns += [[result["parts"][part] for result in results] for part in PARTS]
+        columns += [[result["parts"].get(part) for result in results] for part in PARTS]
         columns.append([result["calls_per_episode"] for result in results])
         cells = ["{:.3f} ± {:.3f}".format(*interval(known)) if (known := _known(values)) else "-" for values in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")

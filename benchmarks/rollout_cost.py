@@ -15,7 +15,6 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -23,6 +22,7 @@ import torch
 from trl import GRPOTrainer
 
 from benchmarks.report import machine
+from benchmarks.training import RESULTS
 from mtr_env.adapters.trl import Episode, Prompt, Rollouts, Sampled, Sampler
 from mtr_env.evaluate import write_json
 from train import grpo
@@ -30,7 +30,6 @@ from train.models import load
 from train.options import parse
 from train.sampler import CachedSampler
 
-RESULTS = Path("benchmarks/results")
 Record = list[list[list[int]]]
 """Of each episode, the tokens that the world added after each action (none after the last)."""
 
@@ -114,6 +113,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", action="store_true", help=f"write {RESULTS}/rollout_cost.{{json,md}}")
     args = parser.parse_args(argv)
+    if args.steps < 2:
+        parser.error("--steps is at least 2: the first is a warm-up")
     with tempfile.TemporaryDirectory() as folder:
         options = ["--recipe", args.recipe, "--model", args.model, "--seed", str(args.seed), "--out", folder]
         settings = parse(grpo.Args, "grpo", "", [*options, "--steps", str(args.steps), "--eval-every", "0"])

@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/training"))
     parser.add_argument("--stages", default="tiny", help="the recipe")
     args = parser.parse_args(argv)
+    if len(args.seeds) > max(STUDENT):
+        parser.error(f"at most {max(STUDENT)} seeds")
     results = []
     for seed in args.seeds:
         folder = args.out / f"seed{seed}"

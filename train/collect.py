@@ -45,6 +45,13 @@ def make_teacher(args: Args, game: Game) -> EpisodicPolicy:
     raise SystemExit(f"Unknown teacher {args.teacher!r}; expected 'neutral' or 'oracle'.")
 
 
+def policy_name(args: Args) -> str:
+    """What stands in the record: the teacher with everything that its actions depend on."""
+    settings = [f"{args.p_gold:g}"] if args.teacher == "neutral" else []
+    settings += ["thoughts"] if args.thoughts else []
+    return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
+
+
 def kept(traces: Iterator[Trace], least_reward: float) -> Iterator[Trace]:
     """The traces whose reward is above ``least_reward``, each sequence of actions on a question once."""
     seen: set[tuple[str, ...]] = set()
@@ -69,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         game,
         make_teacher(args, game),
         args.out,
-        policy_name=f"{args.teacher}({args.p_gold:g})",
+        policy_name=policy_name(args),
         episodes=args.episodes,
         seed=args.seed,
         on_episode=progress,

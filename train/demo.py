@@ -128,7 +128,7 @@ def play_scripted(args: Args, game: Game) -> dict[str, dict[str, Any]]:
     rows = {}
     for row, policy in SCRIPTED.items():
         folder = args.out / "held_out" / row
-        run(game, policy, folder, episodes=args.episodes)
+        run(game, policy, folder, episodes=args.episodes, seed=args.seed)
         rows[row] = measure.summary_of(list(read_traces(folder / "traces.jsonl")))
     return rows
 
@@ -181,6 +181,16 @@ def remember_settings(args: Args) -> None:
     write_json(file, settings)
 
 
+def spent(out: Path, seconds: float) -> float:
+    """The seconds of all runs so far that made something, this one included; a rerun of what is complete adds none."""
+    file = out / "seconds.json"
+    before = json.loads(file.read_text())["seconds"] if file.exists() else 0.0
+    if not (out / "summary.json").exists():
+        before += seconds
+        write_json(file, {"seconds": before})
+    return float(before)
+
+
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
@@ -201,13 +211,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         end="\n\n",
         flush=True,
     )
-    train_all(args)
-    rows = measure_all(args)
-    rows["greedy"] |= play_scripted(args, game)
-    earlier = args.out / "summary.json"
-    minutes = (time.perf_counter() - began) / 60
-    if earlier.exists():  # a rerun reuses what is there, so its own time says nothing
-        minutes = json.loads(earlier.read_text())["minutes"]
+    try:
+        train_all(args)
+        rows = measure_all(args)
+        rows["greedy"] |= play_scripted(args, game)
+    except BaseException:
+        spent(args.out, time.perf_counter() - began)
+        raise
+    minutes = spent(args.out, time.perf_counter() - began) / 60
     summary = {name: {key: row[key] for key in SHOWN} for name, row in rows["greedy"].items()}
     sampled = {name: {key: row[key] for key in SHOWN} for name, row in rows["sampled"].items()}
     result = {**summary, "sampled": sampled, "minutes": round(minutes, 2)}

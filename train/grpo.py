@@ -3,8 +3,9 @@
     python -m train.grpo --recipe tiny
 
 TRL's ``GRPOTrainer`` through :func:`mtr_env.adapters.trl.make_rollout_func`: text actions, per-question tools, sampled
-tokens never tokenised again, observation tokens masked. Before it starts, the program measures the share of groups
-whose rewards differ and refuses below ``--least-variance``: where they do not, there is nothing to learn from.
+tokens never tokenised again, observation tokens masked. Before it starts (on one device, without vLLM), the program
+measures the share of groups whose rewards differ and refuses below ``--least-variance``: where they do not, there is
+nothing to learn from.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Args(WorldOptions):
     eval_questions: int = option(64, "how many of them, each played once with the most likely tokens")
     lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
     vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
-    bf16: bool = option(False, "compute in bfloat16")
+    bf16: bool = option(False, "mixed precision: compute in bfloat16, weights in float32")
     checkpointing: bool = option(False, "compute activations twice to save memory")
     save_every: int = option(20, "steps between checkpoints")
     resume: bool = option(False, "go on from the last checkpoint in --out, if there is one")
@@ -64,8 +65,9 @@ def share_with_variance(rollouts: Rollouts, sample: Sampler, groups: int, size: 
 
 def refuse_without_variance(rollouts: Rollouts, sample: Sampler, args: Args) -> None:
     """Raises ``SystemExit`` when the groups' rewards do not differ often enough to learn from."""
-    share = share_with_variance(rollouts, sample, 32, args.group_size)
-    print(f"{share:.0%} of 32 groups have different rewards", flush=True)
+    groups = min(32, args.questions)
+    share = share_with_variance(rollouts, sample, groups, args.group_size)
+    print(f"{share:.0%} of {groups} groups have different rewards", flush=True)
     if share < args.least_variance:
         raise SystemExit(
             f"Only {share:.0%} of the groups have different rewards (at least {args.least_variance:.0%} wanted): the "
@@ -80,6 +82,11 @@ def evaluate(player: Rollouts, greedy: Sampler, questions: int) -> dict[str, flo
     return {name: measured[name] for name in ("em", "f1", "reward", "well_formed", "calls_per_episode")}
 
 
+def one_device(args: Args) -> bool:
+    """Whether this process has the whole model and samples itself."""
+    return args.vllm is None and int(os.environ.get("WORLD_SIZE", "1")) == 1
+
+
 def check(args: Args) -> None:
     """Raises ``SystemExit`` with the fix for options that do not fit each other."""
     if args.group_size < 2:
@@ -91,6 +98,8 @@ def check(args: Args) -> None:
         )
     if args.vllm not in (None, "colocate", "server"):
         raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
+    if args.eval_every and not one_device(args):
+        raise SystemExit("Evaluation during training needs one device and no vLLM: --eval-every 0, then train.measure.")
     if args.eval_every and args.eval_split is None and args.eval_source is None:
         raise SystemExit("Say the held-out questions: --eval-split NAME or --eval-source FILE; or --eval-every 0.")
 
@@ -137,16 +146,17 @@ def main(argv: list[str] | None = None) -> None:
     from train.sampler import CachedSampler
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, args.max_tokens, bf16=args.bf16)
+    model, tokenizer = load(args.model, args.max_tokens)
     limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
     ends = {"eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
     sample = CachedSampler(model, **ends, temperature=args.temperature)
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
-    plain = args.vllm is None and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    plain = one_device(args)
     rollouts = Rollouts(game, tokenizer, **limits, sampler=(lambda _: sample) if plain else None)
     dataset = rollouts.dataset(args.questions)
     last = get_last_checkpoint(str(args.out)) if args.resume and args.out.is_dir() else None
     if plain and last is None:
+        model.to("cuda" if torch.cuda.is_available() else "cpu")
         refuse_without_variance(rollouts, sample, args)
     callbacks = []
     if args.eval_every:

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 
-def load(name: str, max_tokens: int, *, bf16: bool = False) -> tuple[Any, Any]:
-    """The model and its tokenizer, from a folder or a hub id, with float32 weights (bfloat16 if told).
+def load(name: str, max_tokens: int) -> tuple[Any, Any]:
+    """The model and its tokenizer, from a folder or a hub id, with float32 weights (mixed precision keeps those).
 
     Raises ``SystemExit`` when the model cannot read ``max_tokens`` tokens.
     """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16 if bf16 else torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and max_tokens > context:
         raise SystemExit(f"--max-tokens {max_tokens}: {name} reads at most {context} tokens; lower it to that.")
@@ -37,7 +37,7 @@ def adapter(rank: int) -> Any:
 
 
 def save(trainer: Any, tokenizer: Any, out: Path) -> None:
-    """The final weights, the tokenizer, and ``log.json``: what the trainer logged, one entry a step."""
+    """The final weights, the tokenizer, and ``log.json``: what the trainer logged, entry by entry."""
     trainer.save_model(str(out))
     if trainer.accelerator.is_main_process:
         tokenizer.save_pretrained(out)

@@ -90,7 +90,7 @@ class CachedSampler:
         """Keeps the rows of the cache that these contexts continue; none if one of them continues no row."""
         rows, row = [], 0
         for context in contexts:
-            while row < len(self._read) and list(context[: len(self._read[row])]) != self._read[row]:
+            while row < len(self._read) and not _continues(context, self._read[row]):
                 row += 1
             if row == len(self._read):
                 self._read = [[] for _ in contexts]
@@ -131,3 +131,7 @@ class CachedSampler:
         if self.temperature == 0:
             return logits.argmax(-1)
         return torch.multinomial((logits.float() / self.temperature).softmax(-1), 1)[:, 0]
+
+
+def _continues(context: Sequence[int], read: Sequence[int]) -> bool:
+    return len(context) > len(read) and list(context[: len(read)]) == list(read)

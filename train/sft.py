@@ -36,7 +36,7 @@ class Args:
     schedule: str = option("cosine", "of the learning rate, after 5% warm-up: a name that transformers knows")
     max_tokens: int = option(1024, "longer sequences are left out (and counted)")
     lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
-    bf16: bool = option(False, "compute in bfloat16")
+    bf16: bool = option(False, "mixed precision: compute in bfloat16, weights in float32")
     checkpointing: bool = option(False, "compute activations twice to save memory")
     stop_file: Path | None = option(None, "end after the step during which this file appears")
     seed: int = option(0, "order of the traces")
@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> None:
 
     from train.callbacks import StopAt
 
-    model, tokenizer = load(args.model, args.max_tokens, bf16=args.bf16)
+    model, tokenizer = load(args.model, args.max_tokens)
     rows, too_long = make_rows(args.traces, tokenizer, args.least_reward, args.max_tokens)
     if not rows:
         raise SystemExit(

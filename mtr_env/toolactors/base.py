@@ -17,7 +17,7 @@ class CallKey(Struct, frozen=True):
     nothing else. The last two are worked out when looked at; an actor without randomness never does.
 
     ``made`` is the call, ``steps`` are those of the episode before this one, ``beside`` the calls of its own action
-    before it.
+    before it. Not hashable (a call holds a dict): a cache takes the four as its key.
     """
 
     seed: int

@@ -51,7 +51,7 @@ class GroundedToolActor:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         knowledge = self._knowledge.get(view, self._know)
         arguments = _arguments(call, spec)
-        memo, place = knowledge.memo, (spec.binding, *arguments)
+        memo, place = knowledge.memo, (spec.name, spec.binding, *arguments)
         response = memo.get(place)
         if response is None:
             operation, _, detail = spec.binding.partition(":")
