@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from unittest import mock
@@ -38,7 +39,7 @@ READY_TEXT = msgspec.json.encode(NULL_VALUE).decode()
 _MARK: str = NULL_VALUE["results"][-1]["snippet"].strip()  # every observation must hold it
 
 
-class Peer:
+class Peer(ABC):
     """One package, with a live environment a question; the actions' form is the package's own."""
 
     name: str
@@ -47,20 +48,20 @@ class Peer:
     call = "<think>I look it up.</think>\n<search>{}</search>"
     final = "<think>I know.</think>\n<answer>{}</answer>"
 
-    def __init__(self, items: Sequence[Item]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def __init__(self, items: Sequence[Item]) -> None: ...
 
+    @abstractmethod
     def reset(self, plans: Sequence[Plan]) -> None:
         """Starts an episode in every environment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def step(self, actions: Sequence[str]) -> list[Any]:
         """A step in every environment; what each returned."""
-        raise NotImplementedError
 
+    @abstractmethod
     def observation(self, result: Any) -> tuple[str, bool]:
         """The text that a policy sees, and whether the episode is over."""
-        raise NotImplementedError
 
     def play(self, plans: Sequence[Plan]) -> Timing:
         """One repetition of batched rollouts."""
@@ -281,5 +282,5 @@ def _find(kind: type[Peer], items: Sequence[Item]) -> Found:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return Found(kind, version, kind(items))
-    except Exception as error:
+    except Exception as error:  # any: other people's packages, in versions that we do not choose
         return Found(kind, version, None, f"unusable: {type(error).__name__}: {' '.join(str(error).split())[:120]}")

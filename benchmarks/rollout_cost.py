@@ -72,8 +72,7 @@ class Replayed:
         contexts = [[*ids] for ids in output["prompt_ids"]]
         turn, going = 0, [*range(len(contexts))]
         while going:
-            room = self.record.max_tokens - max(len(contexts[i]) for i in going)
-            samples = self.sample([contexts[i] for i in going], min(self.record.max_turn_tokens, room))
+            samples = self.sample([contexts[i] for i in going], self.record.max_turn_tokens)
             for i, sampled in zip(going, samples, strict=True):
                 contexts[i] += [*sampled.ids, *said[i][turn]]
             turn += 1
@@ -87,9 +86,8 @@ def train(args: grpo.Args, record: Recorded | None) -> tuple[Recorded, list[floa
     """Trains ``args.steps`` steps, with a record given from it; the record, and the seconds of each step."""
     torch.manual_seed(args.seed)
     model, tokenizer = load(args.model, args.max_tokens)
-    sample = CachedSampler(model, tokenizer.eos_token_id, tokenizer.pad_token_id, args.temperature)
-    limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
-    played = record or Recorded(args.game(args.questions), tokenizer, **limits, sampler=lambda _: sample)
+    sample = CachedSampler(model, tokenizer, args.temperature)
+    played = record or Recorded(args.game(args.questions), tokenizer, **args.limits(), sampler=lambda _: sample)
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=played.reward,

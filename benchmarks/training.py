@@ -44,7 +44,7 @@ def cell(values: Sequence[float]) -> str:
 def table(results: Sequence[dict[str, Any]]) -> list[str]:
     """A row for each model and scripted policy."""
     lines = ["| | EM, greedy | well formed, greedy | EM, T = 1 | well formed, T = 1 |", "|---|---|---|---|---|"]
-    for row in [*demo.MODELS, *demo.SCRIPTED]:
+    for row in demo.IN_SUMMARY:
         cells = []
         for decoding in ("greedy", "sampled"):
             rows = [result if decoding == "greedy" else result["sampled"] for result in results]

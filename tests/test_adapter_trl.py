@@ -149,12 +149,23 @@ def test_an_action_that_was_cut_off_is_closed_by_a_token_that_is_not_the_policys
     assert [fault.kind for fault in episode.trace.faults] == ["malformed_action"] * 2
 
 
-def test_the_token_budget_ends_an_episode() -> None:
-    game = make_game("MTR-HotpotQA-v0", limit=1)
-    long_enough = len(Rollouts(game, TOKENIZER).encoder.prompt([{"role": "user", "content": ""}])) + 6000
-    rollouts = Rollouts(game, TOKENIZER, max_tokens=long_enough, max_turn_tokens=10_000)
-    [episode] = rollouts.play([(game.world.ids[0], 0)], lambda contexts, most: [Sampled([97] * most, None)])
-    assert episode.cut and len(episode.context) >= long_enough
+def test_the_token_budget_ends_an_episode_and_touches_no_other_of_its_batch() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=2, grammar="hermes-compact")
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=3600, max_turn_tokens=900)
+    wordy, brief = game.world.ids
+    asked = TOKENIZER.encode(game.world.question(wordy).text)
+
+    def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        """The wordy one fills every action; the brief one calls, in 200 tokens."""
+        action = TOKENIZER.encode('<tool_call>{"name":"search","arguments":{"query":"x"}}</tool_call>'.rjust(200))
+        is_wordy = [any(list(c[i : i + len(asked)]) == asked for i in range(len(c))) for c in contexts]
+        return [Sampled(([97] * 900 if long else [*action, TOKENIZER.eos_token_id])[:most], None) for long in is_wordy]
+
+    cut, fine = rollouts.play([(wordy, 0), (brief, 0)], sample)
+    [alone] = rollouts.play([(brief, 0)], sample)
+    assert cut.cut and 2700 < len(cut.context) <= 3600
+    assert fine.completion_ids == alone.completion_ids
+    assert not fine.trace.faults
 
 
 def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:

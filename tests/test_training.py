@@ -74,16 +74,16 @@ def test_the_cached_sampler_samples_what_generate_does(model: Path) -> None:
     game = make_game("MTR-Synthetic-v0", split="train", limit=6, grammar="hermes-compact", max_steps=4)
     rollouts = Rollouts(game, tokenizer, max_turn_tokens=12, max_tokens=1024)
     starts = [(question_id, 1) for question_id in game.world.ids]
-    ends = (tokenizer.eos_token_id, tokenizer.pad_token_id)
-    greedy = GenerationConfig(do_sample=False, eos_token_id=ends[0], pad_token_id=ends[1])
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    greedy = GenerationConfig(do_sample=False, **ends)
     plain = rollouts.play(starts, lambda contexts, most: generate(loaded, tokenizer, contexts, most, greedy))
-    sampler = CachedSampler(loaded, *ends, temperature=0.0)
+    sampler = CachedSampler(loaded, tokenizer, temperature=0.0)
     for _ in range(2):  # the second time, nothing of the first is used by mistake
         cached = rollouts.play(starts, sampler)
         assert [episode.completion_ids for episode in cached] == [episode.completion_ids for episode in plain]
     assert max(len(episode.trace.steps) for episode in plain) > 1
     torch.manual_seed(3)
-    sampled = rollouts.play(starts, CachedSampler(loaded, *ends, temperature=1.0))
+    sampled = rollouts.play(starts, CachedSampler(loaded, tokenizer, temperature=1.0))
     assert [episode.completion_ids for episode in sampled] != [episode.completion_ids for episode in plain]
 
 

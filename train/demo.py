@@ -3,8 +3,8 @@
     python -m train.demo --out runs/demo
 
 A synthetic world and its audit; traces of the strategy-neutral teacher; SFT, then GRPO and at the same time its
-control, which goes on with SFT for as long as GRPO takes; then the base, SFT, control and GRPO models, the oracle and
-random valid calls play the same held-out questions. Each stage is one of the training programs with ``--recipe``; a
+control, which goes on with SFT for as long as GRPO takes; then the base, SFT, control and GRPO models and the policies
+without a model play the same held-out questions. Each stage is one of the training programs with ``--recipe``; a
 rerun reuses every stage that is complete.
 
 The folder then holds ``summary.json`` (a row each for ``base``, ``sft``, ``sft_control``, ``grpo``, ``oracle`` and
@@ -36,7 +36,9 @@ from train.options import RECIPES, option, parse
 
 MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
 """The rows that a model plays, each with the stage that made it; the base comes with the repository."""
-SCRIPTED = {"oracle": "oracle", "random": "random-valid"}
+SCRIPTED = {"oracle": "oracle", "random": "random-valid", "first_search": "first-search", "no_tool": "no-tool"}
+"""The rows that a policy without a model plays, each with the policy's name."""
+IN_SUMMARY = (*MODELS, "oracle", "random")
 SHOWN = ("em", "f1", "reward", "well_formed", "episodes")
 
 
@@ -124,7 +126,7 @@ def measure_all(args: Args) -> dict[str, dict[str, dict[str, Any]]]:
 
 
 def play_scripted(args: Args, game: Game) -> dict[str, dict[str, Any]]:
-    """The oracle and random valid calls on the same questions."""
+    """The policies without a model on the same questions."""
     rows = {}
     for row, policy in SCRIPTED.items():
         folder = args.out / "held_out" / row
@@ -215,11 +217,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         train_all(args)
         rows = measure_all(args)
         rows["greedy"] |= play_scripted(args, game)
-    except BaseException:
-        spent(args.out, time.perf_counter() - began)
-        raise
-    minutes = spent(args.out, time.perf_counter() - began) / 60
-    summary = {name: {key: row[key] for key in SHOWN} for name, row in rows["greedy"].items()}
+    finally:  # an interrupted run counts too
+        minutes = spent(args.out, time.perf_counter() - began) / 60
+    summary = {name: {key: rows["greedy"][name][key] for key in SHOWN} for name in IN_SUMMARY}
     sampled = {name: {key: row[key] for key in SHOWN} for name, row in rows["sampled"].items()}
     result = {**summary, "sampled": sampled, "minutes": round(minutes, 2)}
     write_json(args.out / "summary.json", result)

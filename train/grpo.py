@@ -20,38 +20,30 @@ from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.reward import score
 from train.measure import play_all, summary_of
 from train.models import adapter, load, save
-from train.options import WorldOptions, option, parse
+from train.options import PlayOptions, TrainerOptions, option, parse
 
 
 @dataclass
-class Args(WorldOptions):
+class Args(TrainerOptions, PlayOptions):
     """What is trained on what, and how."""
 
     model: str = option("runs/sft", "the checkpoint to start from: a folder, or a hub id")
     out: Path = option(Path("runs/grpo"), "where checkpoints go")
+    lr: float = option(1e-4, "learning rate (constant)")
     questions: int = option(2000, "training questions")
     rubric: str = option("mtr-v0", "the reward: a rubric's name")
     steps: int = option(60, "optimisation steps")
     groups: int = option(8, "questions a step and device")
     group_size: int = option(8, "rollouts of a question")
-    accumulate: int = option(1, "parts of a device's rollouts that are learnt from one after the other, to save memory")
-    lr: float = option(3e-4, "learning rate (constant)")
     beta: float = option(0.0, "weight of the KL term")
-    temperature: float = option(1.0, "of the rollouts")
-    max_turn_tokens: int = option(64, "the most tokens of an action")
-    max_tokens: int = option(1024, "the most tokens of an episode")
     least_variance: float = option(0.4, "refuse to start below this share of groups with different rewards")
     eval_every: int = option(20, "steps between evaluations on held-out questions; 0: none")
     eval_split: str | None = option(None, "the split of the held-out questions")
     eval_source: str | None = option(None, "a local file of held-out questions")
     eval_questions: int = option(64, "how many of them, each played once with the most likely tokens")
-    lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
     vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
-    bf16: bool = option(False, "mixed precision: compute in bfloat16, weights in float32")
-    checkpointing: bool = option(False, "compute activations twice to save memory")
     save_every: int = option(20, "steps between checkpoints")
     resume: bool = option(False, "go on from the last checkpoint in --out, if there is one")
-    seed: int = option(0, "of data, episodes and sampling")
 
 
 def share_with_variance(rollouts: Rollouts, sample: Sampler, groups: int, size: int) -> float:
@@ -106,30 +98,21 @@ def check(args: Args) -> None:
 
 def configuration(args: Args) -> Any:
     """The ``GRPOConfig`` of these options."""
-    import torch
     from trl import GRPOConfig
 
     return GRPOConfig(
-        output_dir=str(args.out),
+        **args.settings(),
         max_steps=args.steps,
         per_device_train_batch_size=args.groups * args.group_size // args.accumulate,
-        gradient_accumulation_steps=args.accumulate,
         num_generations=args.group_size,
         max_completion_length=args.max_tokens,
-        learning_rate=args.lr,
         lr_scheduler_type="constant",
         beta=args.beta,
         temperature=args.temperature,
         use_vllm=args.vllm is not None,
         vllm_mode=args.vllm or "colocate",
-        bf16=args.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=args.checkpointing,
         logging_steps=1,
         save_steps=args.save_every,
-        report_to=[],
-        seed=args.seed,
-        disable_tqdm=True,
     )
 
 
@@ -147,12 +130,10 @@ def main(argv: list[str] | None = None) -> None:
 
     torch.manual_seed(args.seed)
     model, tokenizer = load(args.model, args.max_tokens)
-    limits = {"max_turn_tokens": args.max_turn_tokens, "max_tokens": args.max_tokens, "seed": args.seed}
-    ends = {"eos": tokenizer.eos_token_id, "pad": tokenizer.pad_token_id}
-    sample = CachedSampler(model, **ends, temperature=args.temperature)
+    sample = CachedSampler(model, tokenizer, args.temperature)
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
     plain = one_device(args)
-    rollouts = Rollouts(game, tokenizer, **limits, sampler=(lambda _: sample) if plain else None)
+    rollouts = Rollouts(game, tokenizer, **args.limits(), sampler=(lambda _: sample) if plain else None)
     dataset = rollouts.dataset(args.questions)
     last = get_last_checkpoint(str(args.out)) if args.resume and args.out.is_dir() else None
     if plain and last is None:
@@ -161,8 +142,8 @@ def main(argv: list[str] | None = None) -> None:
     callbacks = []
     if args.eval_every:
         held_out = dataclasses.replace(args, split=args.eval_split, source=args.eval_source)
-        player = Rollouts(held_out.game(args.eval_questions), tokenizer, **limits)
-        greedy = CachedSampler(model, **ends, temperature=0.0)
+        player = Rollouts(held_out.game(args.eval_questions), tokenizer, **args.limits())
+        greedy = CachedSampler(model, tokenizer, temperature=0.0)
         callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
     trainer = GRPOTrainer(
         model=model,

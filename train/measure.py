@@ -19,20 +19,17 @@ from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.evaluate import summarize
 from mtr_env.trace import Trace, encode
 from train.models import load
-from train.options import WorldOptions, option, parse
+from train.options import PlayOptions, option, parse
 
 
 @dataclass
-class Args(WorldOptions):
+class Args(PlayOptions):
     """Which model plays what."""
 
     model: str = option("runs/sft", "a checkpoint folder, or a hub id")
     episodes: int = option(500, "questions to play, each once")
-    temperature: float = option(0.0, "0 is greedy")
+    temperature: float = option(0.0, "of sampling; 0 is greedy")
     batch: int = option(128, "episodes that go on together")
-    max_turn_tokens: int = option(64, "the most tokens of an action")
-    max_tokens: int = option(1024, "the most tokens of an episode")
-    seed: int = option(0, "of the episodes and of sampling")
     out: Path | None = option(None, "a folder for summary.json and traces.jsonl")
 
 
@@ -82,8 +79,8 @@ def run(args: Args) -> dict[str, Any]:
     torch.manual_seed(args.seed)
     model, tokenizer = load(args.model, args.max_tokens)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    sample = CachedSampler(model, tokenizer.eos_token_id, tokenizer.pad_token_id, args.temperature)
-    rollouts = Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
+    sample = CachedSampler(model, tokenizer, args.temperature)
+    rollouts = Rollouts(game, tokenizer, **args.limits())
     began = time.perf_counter()
     traces = play_all(rollouts, sample, args.episodes, args.seed, args.batch)
     result = summary_of(traces) | {

@@ -80,6 +80,36 @@ def option(default: Any, help: str) -> Any:
 
 
 @dataclasses.dataclass
+class TrainerOptions:
+    """What the programs that fine-tune a model with TRL take."""
+
+    model: str = option("train/base", "the checkpoint to start from: a folder, or a hub id")
+    out: Path = option(Path("runs/trained"), "where checkpoints go")
+    accumulate: int = option(1, "batches whose gradients make one step, to save memory")
+    lr: float = option(1e-3, "peak learning rate")
+    lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
+    bf16: bool = option(False, "mixed precision: compute in bfloat16, weights in float32")
+    checkpointing: bool = option(False, "compute activations twice to save memory")
+    seed: int = option(0, "of data, weights and sampling")
+
+    def settings(self) -> dict[str, Any]:
+        """What these are called in a configuration of TRL, and what all of ours have in common."""
+        import torch
+
+        return {
+            "output_dir": str(self.out),
+            "gradient_accumulation_steps": self.accumulate,
+            "learning_rate": self.lr,
+            "bf16": self.bf16,
+            "use_cpu": not torch.cuda.is_available(),
+            "activation_checkpointing": self.checkpointing,
+            "seed": self.seed,
+            "report_to": [],
+            "disable_tqdm": True,
+        }
+
+
+@dataclasses.dataclass
 class WorldOptions:
     """Which questions are played, and how: what every program that plays takes."""
 
@@ -97,3 +127,17 @@ class WorldOptions:
         options |= {"split": self.split, "source": self.source, "limit": limit}
         given = {name: value for name, value in options.items() if value is not None}
         return make_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)
+
+
+@dataclasses.dataclass
+class PlayOptions(WorldOptions):
+    """How a model plays: what every program takes that lets one play."""
+
+    temperature: float = option(1.0, "of sampling; 0 is greedy")
+    max_turn_tokens: int = option(64, "the most tokens of an action")
+    max_tokens: int = option(1024, "the most tokens of an episode")
+    seed: int = option(0, "of the episodes and of sampling")
+
+    def limits(self) -> dict[str, int]:
+        """These as arguments of :class:`~mtr_env.adapters.trl.Rollouts`."""
+        return {"max_turn_tokens": self.max_turn_tokens, "max_tokens": self.max_tokens, "seed": self.seed}

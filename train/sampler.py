@@ -54,10 +54,10 @@ class CachedSampler:
     order. Anything else begins anew. Draws come from PyTorch's global generator.
     """
 
-    def __init__(self, model: Any, eos: int, pad: int, temperature: float = 1.0) -> None:
+    def __init__(self, model: Any, tokenizer: Any, temperature: float = 1.0) -> None:
         self.model = model
-        self.eos = eos
-        self.pad = pad
+        self.eos = tokenizer.eos_token_id
+        self.pad = tokenizer.pad_token_id
         self.temperature = temperature
         self._read: list[list[int]] = []  # of each row, the tokens that the cache holds
         self._cache = Cache(layer_class_to_replicate=RoomyLayer)

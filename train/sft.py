@@ -18,28 +18,21 @@ from mtr_env.grammar import get_grammar
 from mtr_env.transcript import messages
 from train.collect import kept
 from train.models import adapter, load, save
-from train.options import option, parse
+from train.options import TrainerOptions, option, parse
 
 
 @dataclass
-class Args:
+class Args(TrainerOptions):
     """What is trained on what, and how."""
 
-    model: str = option("train/base", "the model to start from: a folder, or a hub id")
-    traces: Path = option(Path("runs/traces/traces.jsonl"), "the collected traces")
     out: Path = option(Path("runs/sft"), "where the checkpoint goes")
+    traces: Path = option(Path("runs/traces/traces.jsonl"), "the collected traces")
     least_reward: float = option(0.0, "train on traces whose reward is above this; -1: on all")
     epochs: float = option(1.0, "passes over the traces")
     batch: int = option(32, "sequences a step and device")
-    accumulate: int = option(1, "batches whose gradients make one step")
-    lr: float = option(1e-3, "peak learning rate")
     schedule: str = option("cosine", "of the learning rate, after 5% warm-up: a name that transformers knows")
     max_tokens: int = option(1024, "longer sequences are left out (and counted)")
-    lora_rank: int = option(0, "train LoRA matrices of this rank; 0: all weights")
-    bf16: bool = option(False, "mixed precision: compute in bfloat16, weights in float32")
-    checkpointing: bool = option(False, "compute activations twice to save memory")
     stop_file: Path | None = option(None, "end after the step during which this file appears")
-    seed: int = option(0, "order of the traces")
 
 
 def make_rows(
@@ -63,7 +56,6 @@ def make_rows(
 def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "sft", __doc__.split("\n", 1)[0], argv)
-    import torch
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
@@ -77,23 +69,15 @@ def main(argv: list[str] | None = None) -> None:
         )
     print(f"{len(rows)} sequences; {too_long} were longer than {args.max_tokens} tokens and are left out", flush=True)
     config = SFTConfig(
-        output_dir=str(args.out),
+        **args.settings(),
         num_train_epochs=args.epochs,
         per_device_train_batch_size=args.batch,
-        gradient_accumulation_steps=args.accumulate,
-        learning_rate=args.lr,
         lr_scheduler_type=args.schedule,
         warmup_steps=0.05,  # a share of all steps
         max_length=args.max_tokens,
-        bf16=args.bf16,
-        use_cpu=not torch.cuda.is_available(),
-        activation_checkpointing=args.checkpointing,
         train_sampling_strategy="group_by_length",
         logging_steps=10,
         save_strategy="no",
-        report_to=[],
-        seed=args.seed,
-        disable_tqdm=True,
     )
     trainer = SFTTrainer(
         model=model,

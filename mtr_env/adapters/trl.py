@@ -104,7 +104,7 @@ class Rollouts:
         """The training rows of some questions: ``prompt`` and ``question_id``.
 
         Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), or when
-        a prompt alone exceeds ``max_tokens``.
+        a prompt leaves no room for an action in ``max_tokens``.
         """
         rows = []
         for question_id in question_ids:
@@ -117,10 +117,11 @@ class Rollouts:
                     "apart; leave one of them out."
                 )
             length = len(self.encoder.prompt(prompt))
-            if length >= self.max_tokens:
+            if length + self.max_turn_tokens > self.max_tokens:
                 raise ValueError(
-                    f"The prompt of question {question_id!r} has {length} tokens, but max_tokens is {self.max_tokens}: "
-                    "raise it, or list the tools with a '-compact' grammar."
+                    f"The prompt of question {question_id!r} has {length} tokens and an action up to "
+                    f"{self.max_turn_tokens}, but max_tokens is {self.max_tokens}: raise it, or list the tools with a "
+                    "'-compact' grammar."
                 )
             rows.append({"prompt": prompt, "question_id": question_id})
         return rows
@@ -167,16 +168,17 @@ class Rollouts:
         active = episodes
         while active := [e for e in active if not self._over(e)]:
             asked = time.perf_counter()
-            room = self.max_tokens - max(len(e.context) for e in active)
-            samples = sample([e.context for e in active], min(self.max_turn_tokens, room))
+            samples = sample([e.context for e in active], self.max_turn_tokens)
             sampling += time.perf_counter() - asked
             self._advance(active, samples)
         self.seconds = {"sample": sampling, "world": time.perf_counter() - began - sampling}
         return episodes
 
     def _over(self, episode: Episode) -> bool:
-        episode.cut = len(episode.context) >= self.max_tokens
-        return episode.cut or episode.trace.stop_reason is not None
+        """Whether it has ended, or has no room for a whole action more. What others of its batch do never matters."""
+        over = episode.trace.stop_reason is not None
+        episode.cut = not over and len(episode.context) + self.max_turn_tokens > self.max_tokens
+        return over or episode.cut
 
     def _advance(self, episodes: Sequence[Episode], samples: Sequence[Sampled]) -> None:
         turns = []
@@ -225,7 +227,7 @@ def make_rollout_func(
         env_id: One of the package's ids.
         tokenizer: The policy's, with a chat template.
         max_turn_tokens: The most tokens the policy samples for one action.
-        max_tokens: The most tokens of an episode, prompt included; an episode that reaches it is over.
+        max_tokens: The most tokens of an episode, prompt included; without room for a whole action it is over.
         seed: Episode seeds follow from it; a group shares one.
         **options: Those of ``gym.make(env_id, ...)``.
     """

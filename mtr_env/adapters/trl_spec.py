@@ -178,7 +178,7 @@ class Episode:
     def _play(self, action: str) -> None:
         try:
             self._trace = drive(self._stage, self._trace, action, self._game.tool_actor)
-        except Exception as error:  # a mistake in the set-up; TRL shows it to the policy and goes on
+        except Exception as error:  # any: TRL would show it to the policy as the tool's answer and go on
             self._broken = error
             raise
 
