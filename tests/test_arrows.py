@@ -21,6 +21,8 @@ LAYERS = (
     # mtr_env: the rules, pure
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
+    "store",  # entries on disk
+    "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
     "env vector rollout policies spaces transcript encoding",
