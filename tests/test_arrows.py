@@ -25,10 +25,10 @@ LAYERS = (
     "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector rollout policies spaces transcript encoding",
+    "env vector rollout policies spaces transcript encoding world_files",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters evaluate audit report cli __main__",
+    "adapters evaluate audit report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",
