@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
+from mtr_env.frozen import FrozenToolMaker, FrozenWorld, frozen_actor
 from mtr_env.grammar import Grammar
 from mtr_env.reward import Part, Rubric
 from mtr_env.toolactors.base import ToolActor
@@ -23,7 +24,7 @@ from mtr_env.toolactors.noise import Noise, NoisyToolActor
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.vector import MTRVectorEnv
-from mtr_env.world_files import FrozenToolMaker, FrozenWorld, WorldFolder, frozen_actor
+from mtr_env.world_files import WorldFolder
 from mtr_env.worlds.base import World
 from mtr_env.worlds.dataset import open_world
 from mtr_env.worlds.synthetic import SyntheticWorld

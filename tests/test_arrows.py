@@ -21,11 +21,11 @@ LAYERS = (
     # mtr_env: the rules, pure
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
-    "store",  # entries on disk
+    "store single_flight",  # entries on disk
     "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector rollout policies spaces transcript encoding world_files",
+    "env vector rollout policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
     "adapters evaluate audit report world_build cli __main__",
