@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
@@ -54,6 +55,12 @@ class _Failure(Struct, frozen=True):
 
 
 _FAILURE = msgspec.json.Decoder(_Failure).decode
+
+
+@lru_cache(256)
+def _outage(kind: str) -> type[InfrastructureError]:
+    """A class of this name: a trace says of an outage its class's name and an InfrastructureError's text."""
+    return InfrastructureError if kind == "InfrastructureError" else type(kind, (InfrastructureError,), {})
 
 
 def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shelf | None:
@@ -287,8 +294,7 @@ class Recorder(Generic[Value]):
         failure = _FAILURE(data)
         if failure.toolset:
             return ToolsetError(failure.text)
-        # The record of an outage says its class's name and an InfrastructureError's text: both are as they were.
-        return type(failure.kind, (InfrastructureError,), {})(failure.text)  # type: ignore[no-any-return]
+        return _outage(failure.kind)(failure.text)
 
     def _kept(self, key: str, answer: Value | Exception) -> Value | Exception:
         """Writes an answer; returns what a replay will give, or the failure of either."""

@@ -35,10 +35,11 @@ _KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ?"
 class Store:
     """The entries of the file ``path``, which is made where there is none unless ``readonly``.
 
-    Safe in threads, and across a fork: no connection outlives one, each process opens its own. A deep copy is the store
-    itself, and a pickle holds the path alone. Raises :class:`~mtr_env.errors.DatasetError` for a file that is not a
-    store, a newer one, one that is not there or cannot be written; :meth:`get` and :meth:`put` raise
-    :class:`~mtr_env.errors.InfrastructureError` when the disk fails or is full.
+    The file lies on a local disk: SQLite's log does not work over a network. Safe in threads, and across a fork: no
+    connection outlives one, each process opens its own. A deep copy is the store itself, and a pickle holds the path
+    alone. Raises :class:`~mtr_env.errors.DatasetError` for a file that is not a store, a newer one, one that is not
+    there or cannot be written; :meth:`get` and :meth:`put` raise :class:`~mtr_env.errors.InfrastructureError` when the
+    disk fails or is full.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False) -> None:
@@ -233,7 +234,10 @@ def _writable(path: str) -> sqlite3.Connection:
 def _read_only(path: str) -> sqlite3.Connection:
     try:
         try:
-            return _connect(path, "mode=ro")
+            # Opened for writing, so that the log's files go with the last connection; but no entry is ever written.
+            connection = _connect(path, "mode=rw")
+            connection.execute("PRAGMA query_only = ON")
+            return connection
         except sqlite3.OperationalError:
             # In a folder that cannot be written SQLite cannot make its shared memory; a file with an empty log needs
             # none, because nobody writes it.

@@ -324,6 +324,9 @@ def _damage(folder: WorldFolder, name: str) -> str:
 def _other_rewards(folder: WorldFolder, on_question: OnQuestion) -> Iterator[str]:
     decode = msgspec.json.Decoder(OracleLine).decode
     built = [decode(line) for line in (folder.path / ORACLE).read_bytes().splitlines()]
+    if [line.question_id for line in built] != list(folder.questions):
+        yield f"{folder.path / ORACLE} is not about the questions of {QUESTIONS}."
+        return
     now = _oracle_lines(_game(folder, frozen_actor(folder)), on_question)
     for then, line in zip(built, now, strict=True):
         if line != then:

@@ -30,6 +30,7 @@ from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
 from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor
 from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.cassette import CassetteToolMaker
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Call, Fault, Response, Step, Trace, Usage, encode
@@ -207,6 +208,7 @@ def test_the_history_counts_for_an_actor_that_uses_it(store: Store) -> None:
     assert len({response.usage for response in responses}) == 4
     assert [ask(actor, variant) for variant in variants] == responses
     assert CassetteToolActor(None, store, "replay").uses_history
+    assert CassetteToolActor(NoisyToolActor(Historian(), 0.1), store).uses_history
 
 
 def test_a_frozen_cassette_belongs_to_one_world_and_to_every_seed(store: Store) -> None:

@@ -72,7 +72,9 @@ def test_entries_are_there_when_the_file_is_opened_again(path: Path) -> None:
     assert store.get("a") == b"1"  # opens again
     store.close()
     assert os.listdir(path.parent) == [path.name]  # no log is left, the file can be copied alone
-    assert Store(path, readonly=True).get("a") == b"1"
+    with Store(path, readonly=True) as reader:
+        assert reader.get("a") == b"1"
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_a_copy_is_the_store_and_a_pickle_is_its_path(store: Store) -> None:

@@ -4,6 +4,7 @@ as the one it was frozen from."""
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import pickle
@@ -39,7 +40,7 @@ from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Call, Response, Trace, encode
 from mtr_env.world_build import build, verify
-from mtr_env.world_files import WorldFolder
+from mtr_env.world_files import FileInfo, Index, WorldFolder, encode_pretty, line_digest
 
 HOTPOT, SYNTHETIC = "MTR-HotpotQA-v0", "MTR-Synthetic-v0"
 EVERY_ID = pytest.mark.parametrize("env_id", ENV_IDS)
@@ -372,6 +373,64 @@ def test_a_folder_that_is_no_world_is_said(worlds: Path, tmp_path: Path) -> None
             make_game(HOTPOT, world=tmp_path)
 
 
+def forged(folder: Path, **changes: Any) -> None:
+    """A manifest that somebody wrote whose hash is right."""
+    manifest = replace(WorldFolder(folder).manifest, **changes)
+    (folder / "world.json").write_bytes(encode_pretty(manifest.hashed()))
+
+
+def forged_index(folder: Path, data: bytes) -> None:
+    files = WorldFolder(folder).manifest.files
+    info = FileInfo(len(data), hashlib.sha256(data).hexdigest())
+    forged(folder, files={**files, "index.json": info})
+    (folder / "index.json").write_bytes(data)
+
+
+def test_a_forged_folder_with_a_right_hash_is_an_error_and_never_a_crash(copied: Callable[[str], Path]) -> None:
+    folder = copied(HOTPOT)
+    files = WorldFolder(folder).manifest.files
+    outside = {**files, "../../secret": FileInfo(1, "")}
+    for changes in ({"files": {}}, {"files": outside}, {"questions": 0}, {"questions": 5}, {"recorded": ("oracle",)}):
+        forged(folder, **changes)
+        with pytest.raises(DatasetError, match=r"a world holds questions and the files|does not fit world\.json"):
+            make_game(HOTPOT, world=folder)
+        assert len(verify(folder)) == 1
+        shutil.rmtree(folder)
+        copied(HOTPOT)
+    for data in (b"[", b'{"lines": {"questions.jsonl": [["a", 1]]}}', b'{"lines": {}}'):
+        forged_index(folder, data)
+        with pytest.raises(DatasetError, match=r"index\.json"):
+            make_game(HOTPOT, world=folder)
+        shutil.rmtree(folder)
+        copied(HOTPOT)
+    index = WorldFolder(folder).index.lines
+    swapped = [(name, *line[1:]) for name, line in zip(["x", "y"], index["questions.jsonl"], strict=False)]
+    lines = {**index, "questions.jsonl": [*swapped, *index["questions.jsonl"][2:]]}
+    forged_index(folder, msgspec.json.encode(Index(lines)))
+    game = make_game(HOTPOT, world=folder)
+    with pytest.raises(DatasetError, match=r"questions\.jsonl, line 1: it has the id 'sample-hotpotqa-"):
+        game.begin("x", 0)
+    assert verify(folder) == [f"{folder}/oracle.jsonl is not about the questions of questions.jsonl."]
+
+
+def test_a_line_that_is_no_toolset_is_an_error_that_names_it(copied: Callable[[str], Path]) -> None:
+    folder = copied(HOTPOT)
+    index = WorldFolder(folder).index.lines
+    first, *rest = index["toolsets.jsonl"]
+    deep = b'{"tools":[{"name":"a","description":"","response":{},"parameters":' + b'{"a":' * 2000 + b"1"
+    data = (folder / "toolsets.jsonl").read_bytes()
+    for bad in (b"not JSON", deep, b'{"tools":[1]}'):
+        line = bad.ljust(first[1] - 1) + b"\n"
+        if len(line) != first[1]:
+            line = line[: first[1] - 1] + b"\n"
+        (folder / "toolsets.jsonl").write_bytes(line + data[first[1] :])
+        entry = (first[0], first[1], line_digest(line))
+        forged_index(folder, msgspec.json.encode(Index({**index, "toolsets.jsonl": [entry, *rest]})))
+        game = make_game(HOTPOT, world=folder)
+        with pytest.raises(DatasetError, match=r"toolsets\.jsonl, line 1: "):
+            game.begin(game.world.ids[0], 0)
+
+
 # --------------------------------------------------------------------------------------------------- gym.make(world=)
 
 
@@ -619,6 +678,7 @@ def test_the_command_takes_plugs_and_records_policies(
         (["build", HOTPOT, "--split", "sample", "--hops", "2", "--out", "w"], "--hops is for MTR-Synthetic-v0"),
         (["build", HOTPOT, "--split", "sample"], "the following arguments are required: --out"),
         (["build", HOTPOT, "--split", "sample", "--record-policy", "oracel", "--out", "w"], "Did you mean 'oracle'?"),
+        (["build", SYNTHETIC, "--tool-actor", "llm", "--out", "w"], "unknown ToolActor 'llm'; expected grounded, or"),
         (["info", "none"], "does not exist; expected a world folder"),
         (["verify", "none"], "does not exist; expected a world folder"),
         (["melt", "none"], "invalid choice: 'melt'"),
