@@ -163,7 +163,7 @@ class Recorder(Generic[Value]):
                         others[key] = i
                         continue
                     mine[key] = i, flight
-                    found = self._again(key)
+                    found = self._again_found(key)
                     if found is not None:
                         self._flights.land(key, flight, found)
                         del mine[key]
@@ -225,6 +225,12 @@ class Recorder(Generic[Value]):
         found = self._read(key)
         self._flights.count(hit=found is not None)
         return found
+
+    def _again_found(self, key: str) -> Value | Exception | None:
+        try:
+            return self._again(key)
+        except Exception as error:
+            return error
 
     def _shared(self, landed: Value | Exception) -> Value:
         self._flights.count(hit=True)

@@ -60,7 +60,7 @@ class Store:
         """The value of a key; ``None`` where there is none, or a damaged one."""
         with self._lock:
             try:
-                row = (self._connection or self._open()).execute(_GET, (key,)).fetchone()
+                row = self._use().execute(_GET, (key,)).fetchone()
             except sqlite3.Error as error:
                 if not _is_damage(error):
                     raise InfrastructureError(f"The store {self._name} could not be read: {error}.") from error
@@ -79,7 +79,7 @@ class Store:
         with self._lock:
             statement = _REPLACE if replace or key in self._damaged else _PUT
             try:
-                (self._connection or self._open()).execute(statement, (key, value, _checksum(key, value)))
+                self._use().execute(statement, (key, value, _checksum(key, value)))
             except sqlite3.Error as error:
                 raise InfrastructureError(f"The store {self._name} could not be written: {error}.") from error
             self._damaged.discard(key)
@@ -88,14 +88,14 @@ class Store:
         """The keys that begin with ``prefix``, sorted; :meth:`get` says which entries are damaged."""
         with self._lock:
             try:
-                rows = (self._connection or self._open()).execute(_KEYS, (prefix, f"{prefix}\U0010ffff")).fetchall()
+                rows = self._use().execute(_KEYS, (prefix, f"{prefix}\U0010ffff")).fetchall()
             except sqlite3.Error as error:
                 raise InfrastructureError(f"The store {self._name} could not be read: {error}.") from error
         return sorted([row[0] for row in rows])
 
     def __len__(self) -> int:
         with self._lock:
-            count: int = (self._connection or self._open()).execute("SELECT count(*) FROM entries").fetchone()[0]
+            count: int = self._use().execute("SELECT count(*) FROM entries").fetchone()[0]
             return count
 
     def close(self) -> None:
@@ -121,6 +121,12 @@ class Store:
     @property
     def _name(self) -> str:
         return os.path.basename(self.path)  # an outage stands in traces: they say nothing of this machine's folders
+
+    def _use(self) -> sqlite3.Connection:
+        try:
+            return self._connection or self._open()
+        except DatasetError as error:  # it was a store when it was opened first
+            raise InfrastructureError(f"The store {self._name} could not be opened again.") from error
 
     def _open(self) -> sqlite3.Connection:
         connection = _read_only(self.path) if self.readonly else _writable(self.path)

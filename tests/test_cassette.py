@@ -407,6 +407,30 @@ def test_a_full_disk_ends_the_episode_that_met_it_and_no_other(store: Store) -> 
         ask(Dice2, request("d"))
 
 
+class Flaky:
+    """A disk on which one entry cannot be read."""
+
+    def __init__(self, store: Store) -> None:
+        self.put, self.keys, self._get = store.put, store.keys, store.get
+        self.bad = ""
+
+    def get(self, key: str) -> bytes | None:
+        if key == self.bad:
+            raise InfrastructureError("The store could not be read: disk I/O error.")
+        return self._get(key)
+
+
+def test_an_entry_that_cannot_be_read_ends_the_episode_that_met_it_and_no_other(store: Store) -> None:
+    shelf = Flaky(store)
+    actor = CassetteToolActor(Dice(), shelf)
+    ask(actor, request("a"))
+    [shelf.bad] = store.keys("response:")
+    found = actor.respond_many([request("a"), request("b"), request("a")])
+    assert [type(response) for response in found] == [InfrastructureError, Response, InfrastructureError]
+    with pytest.raises(InfrastructureError, match="disk I/O error"):
+        asyncio.run(actor.arespond(request("a")))
+
+
 def test_an_entry_that_is_no_response_is_an_outage(store: Store) -> None:
     actor = CassetteToolActor(Dice(), store)
     ask(actor, request())

@@ -251,6 +251,16 @@ def test_a_full_disk_is_an_outage_and_loses_nothing(store: Store) -> None:
     assert store.get("b") == b"2"
 
 
+def test_a_file_that_went_away_is_an_outage(path: Path) -> None:
+    store = Store(path)
+    store.put("a", b"1")
+    store.close()
+    path.unlink()
+    for use in (lambda: store.get("a"), lambda: store.put("b", b""), store.keys, store.__len__):
+        with pytest.raises(InfrastructureError, match=r"The store cassette\.sqlite could not be opened again"):
+            use()
+
+
 READ_ONLY = """
 import os, sys
 from mtr_env.errors import DatasetError
