@@ -68,6 +68,7 @@ class NoisyToolActor:
         settings = ", ".join(f"{kind}={getattr(self.noise, kind):g}" for kind in KINDS)
         self.name = f"{inner.name} + noise({settings})"
         self.remote: bool = getattr(inner, "remote", False)
+        self.uses_history: bool = getattr(inner, "uses_history", False)
 
     def __deepcopy__(self, memo: object) -> NoisyToolActor:
         return self
