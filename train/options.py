@@ -19,8 +19,9 @@ Options = TypeVar("Options")
 def parse(kind: type[Options], program: str, description: str, argv: list[str] | None = None) -> Options:
     """The options of a program: the dataclass's defaults, then those of ``--recipe NAME``, then the command line.
 
-    A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises ``SystemExit`` with a sentence for
-    an unknown recipe, an option in it that the program does not have, or a value of another type.
+    A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises
+    ``SystemExit`` with a sentence for an unknown recipe, an option in it that the program does not have, or a value of
+    another type.
     """
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]

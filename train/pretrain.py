@@ -209,12 +209,15 @@ class Author:
             first, second = sorted(re.findall(r"\b\d{4}\b", asked), reverse=True)
             yield f"What is {first} - {second}?", f'"result":{answer}'
         elif question.family in ("intersection", "count"):
-            last = answer if question.family == "intersection" else ""
-            listed = [(fact.relation, fact.object) for fact in gold if fact.object in asked and last in (fact.subject, "")]
-            for relation, object_ in dict.fromkeys(listed):
-                if question.family == "intersection" or listed.count((relation, object_)) == int(answer):
-                    tool = inverse_tool(relation)
-                    yield thought(Call(tool.name, {"value": object_}), tool), self._listed(question, relation, object_)
+            listed = [(fact.relation, fact.object) for fact in gold if fact.object in asked]
+            if question.family == "intersection":
+                of_answer = [(fact.relation, fact.object) for fact in gold if fact.subject == answer]
+                wanted = [pair for pair in listed if pair in of_answer]
+            else:
+                wanted = [pair for pair in listed if listed.count(pair) == int(answer)]
+            for relation, object_ in dict.fromkeys(wanted):
+                tool = inverse_tool(relation)
+                yield thought(Call(tool.name, {"value": object_}), tool), self._listed(question, relation, object_)
 
     def _listed(self, question: Question, relation: str, object_: str) -> str:
         """A record of everything that has this object."""
@@ -315,7 +318,9 @@ def main(argv: list[str] | None = None) -> None:
         optimizer.zero_grad()
         if step % 50 == 0 or step == args.steps - 1:
             spent = time.perf_counter() - started
-            print(f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True)
+            print(
+                f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True
+            )
         if step % SAVE_EVERY == SAVE_EVERY - 1:
             save(model, tokenizer, args)
     save(model, tokenizer, args)

@@ -15,7 +15,8 @@ class TrimmedGRPOTrainer(GRPOTrainer):
 
     TRL pads all sequences of a step to the longest and splits them in random order, so with episodes of very different
     length most of what it computes is padding. The step's gradient is the same: every loss type normalises over the
-    step, whichever batch a sequence is in. It takes ``gradient_accumulation_steps`` above 1 to have batches to sort into.
+    step, whichever batch a sequence is in. It takes ``gradient_accumulation_steps`` above 1 to have something to sort
+    into.
     """
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:
