@@ -212,7 +212,7 @@ class Author:
             listed = [(fact.relation, fact.object) for fact in gold if fact.object in asked]
             if question.family == "intersection":
                 of_answer = [(fact.relation, fact.object) for fact in gold if fact.subject == answer]
-                wanted = [pair for pair in listed if pair in of_answer]
+                wanted = [pair for pair in of_answer if pair in listed]
             else:
                 wanted = [pair for pair in listed if listed.count(pair) == int(answer)]
             for relation, object_ in dict.fromkeys(wanted):
