@@ -9,6 +9,7 @@ import pickle
 from typing import Any
 
 import pytest
+from simulated_model import FakeChat, Simulator, part, request
 
 from mtr_env.contract import Contract
 from mtr_env.env import MTREnv
@@ -28,7 +29,6 @@ from mtr_env.toolactors.prompt import evidence_block
 from mtr_env.toolactors.stated import stated_sources
 from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, relation_tool, response_schema
 from mtr_env.trace import Call, Response, Usage
-from tests.simulated_model import FakeChat, Simulator, part, request
 
 QUESTION = Question(
     "q",
