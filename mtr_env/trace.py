@@ -17,7 +17,7 @@ from mtr_env.tool import Toolset
 
 FaultKind = Literal["malformed_action", "unknown_tool", "invalid_arguments", "invalid_response", "infrastructure"]
 Blame = Literal["policy", "simulator", "infrastructure"]
-Origin = Literal["cache", "grounded", "llm", "noise"]
+Origin = Literal["grounded", "llm", "noise"]
 StopReason = Literal["answer", "max_steps", "infrastructure"]
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)

@@ -22,6 +22,8 @@ LAYERS = (
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
     "llm",
+    "store",  # entries on disk
+    "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
     "env vector rollout policies spaces transcript encoding",
