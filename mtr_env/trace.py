@@ -17,7 +17,7 @@ from mtr_env.tool import Toolset
 
 FaultKind = Literal["malformed_action", "unknown_tool", "invalid_arguments", "invalid_response", "infrastructure"]
 Blame = Literal["policy", "simulator", "infrastructure"]
-Origin = Literal["cache", "grounded", "llm", "noise"]
+Origin = Literal["grounded", "llm", "noise"]
 StopReason = Literal["answer", "max_steps", "infrastructure"]
 
 ORIGINS: tuple[Origin, ...] = get_args(Origin)
@@ -49,7 +49,8 @@ class Response(Struct, frozen=True, gc=False):
     """A tool's response: a JSON value before rendering, and where it came from.
 
     ``sources`` are the references (see :mod:`mtr_env.question`) that ``value`` states; empty for an error, an echo or
-    a value that nothing in the evidence supports. ``note`` names the kind of noise when ``origin`` is ``"noise"``.
+    a value that nothing in the evidence supports. ``note`` names the kind of noise when ``origin`` is ``"noise"``, and
+    what a model's response took when it is ``"llm"`` (:func:`mtr_env.toolactors.llm.remarks`).
     """
 
     value: Any

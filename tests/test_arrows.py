@@ -21,6 +21,9 @@ LAYERS = (
     # mtr_env: the rules, pure
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
+    "llm",
+    "store",  # entries on disk
+    "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
     "env vector rollout policies spaces transcript encoding",
@@ -35,7 +38,7 @@ PROGRAMS = ("agents", "train", "benchmarks")
 
 # What `import mtr_env` may load beside the standard library, and a sample of what it must not.
 CORE = {"gymnasium", "numpy", "jsonschema", "jsonschema_rs", "msgspec"}
-NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "bm25s", "tqdm", "pandas"}
+NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "httpx2", "bm25s", "tqdm", "pandas"}
 
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row.split()}
 KEPT_APART = {name for row in LAYERS if APART in row for name in row.split()}

@@ -16,6 +16,7 @@ from mtr_env.question import Evidence, Fact, Paragraph, Question, SubQuestion, W
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.trace import (
     BLAME,
+    ORIGINS,
     Call,
     Fault,
     Response,
@@ -56,7 +57,7 @@ QUESTIONS = st.builds(
 SPECS = st.builds(ToolSpec, TEXT, TEXT, OBJECTS, OBJECTS, TEXTS, TEXT)
 TOOLSETS = st.builds(Toolset, st.lists(SPECS, max_size=3, unique_by=lambda tool: tool.name).map(tuple), TEXT, TEXTS)
 RESPONSES = st.builds(
-    Response, JSON, TEXTS, st.sampled_from(["cache", "grounded", "llm", "noise"]),
+    Response, JSON, TEXTS, st.sampled_from(ORIGINS),
     st.none() | st.builds(Usage, st.integers(0), st.integers(0)), TEXT,
 )  # fmt: skip
 FAULTS = st.builds(Fault, st.sampled_from([*BLAME]), TEXT, st.none() | st.integers(0, 7))

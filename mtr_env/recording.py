@@ -1,0 +1,377 @@
+"""Recording and replay of what a plug answers: what the cassettes of ToolActors and of ToolMakers share.
+
+A :class:`Recorder` finds an answer by its key, or has it asked for and keeps it. The same key in flight at once is
+asked for once, in threads and in asyncio. What it hands out is always what the store gives back later, also the first
+time, so a replayed trace is the recorded one byte for byte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
+
+import msgspec
+from msgspec import Struct
+
+from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.store import Store
+
+Mode = Literal["live", "record", "replay"]
+"""``live`` never reads and never writes; ``record`` reads, else asks and writes; ``replay`` reads, and never asks."""
+
+Value = TypeVar("Value")
+
+
+class Shelf(Protocol):
+    """Where a recorder finds and keeps entries: a :class:`~mtr_env.store.Store`, or a world's frozen responses."""
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key, or ``None``."""
+
+    def put(self, key: str, value: bytes, *, replace: bool = False) -> None:
+        """Keeps a value."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys that begin so, sorted."""
+
+
+class Served(NamedTuple):
+    """How many answers came from the store, and how many did not (asked for, or missing in a replay)."""
+
+    hits: int
+    misses: int
+
+
+class _Failure(Struct, frozen=True):
+    """A recorded exception: its class's name, and its text where that is meant to be read (see ``episode``)."""
+
+    kind: str
+    text: str
+    toolset: bool = False
+
+
+_FAILURE = msgspec.json.Decoder(_Failure).decode
+
+
+def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shelf | None:
+    """The store of a cassette, opened as its mode needs it; ``None`` in mode ``live``, which never looks at it.
+
+    Raises ``ValueError`` for another mode, a missing store, or one that is read-only in mode ``record``."""
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode is one of {', '.join(map(repr, get_args(Mode)))}, found {mode!r}.")
+    if mode == "live":
+        return None
+    if store is None:
+        raise ValueError(f"mode {mode!r} needs a store: the path of a cassette, or a Store.")
+    if isinstance(store, str | os.PathLike):
+        return Store(store, readonly=mode == "replay")
+    if mode == "record" and getattr(store, "readonly", False):
+        raise ValueError("mode 'record' needs a store that can be written; this one is readonly.")
+    return store
+
+
+class Recorder(Generic[Value]):
+    """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in keys and errors.
+    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``."""
+
+    def __init__(
+        self,
+        shelf: Shelf | None,
+        mode: Mode,
+        what: str,
+        encode: Callable[[Value], bytes],
+        decode: Callable[[bytes], Value],
+    ) -> None:
+        self.shelf = shelf
+        self.mode = mode
+        self._what = what
+        self._encode = encode
+        self._decode = decode
+        self._flights = _Flights()
+
+    @property
+    def served(self) -> Served:
+        """The answers of this object so far."""
+        return Served(self._flights.hits, self._flights.misses)
+
+    def play(self, key: str, name: Callable[[], str], ask: Callable[[], Value]) -> Value:
+        """The answer of a key: recorded, or else what ``ask`` returns. Raises what ``ask`` raises (or raised, in a
+        replay), and :class:`~mtr_env.errors.InfrastructureError` for a miss in a replay; ``name()`` says of what."""
+        if self.mode == "live":
+            return ask()
+        while True:
+            found = self._find(key, name)
+            if found is not None:
+                return found
+            flight = self._flights.board(key)
+            if flight.mine:
+                return self._lead(flight, key, ask)
+            if flight.on_this_loop():  # to wait for it here would be to wait for ourselves
+                return self._ask(key, ask)
+            landed = flight.future.result()
+            if landed is not _LEFT:
+                return self._shared(landed)
+
+    async def aplay(self, key: str, name: Callable[[], str], ask: Callable[[], Awaitable[Value]]) -> Value:
+        """:meth:`play` where ``ask`` is awaited."""
+        if self.mode == "live":
+            return await ask()
+        while True:
+            found = self._find(key, name)
+            if found is not None:
+                return found
+            flight = self._flights.board(key)
+            if flight.mine:
+                return await self._alead(flight, key, ask)
+            landed = await asyncio.wrap_future(flight.future)
+            if landed is not _LEFT:
+                return self._shared(landed)
+
+    def play_many(
+        self,
+        keys: Sequence[str],
+        names: Sequence[Callable[[], str]],
+        ask_many: Callable[[Sequence[int]], Sequence[Value | Exception]],
+    ) -> list[Value | Exception]:
+        """:meth:`play` for many at once; ``ask_many`` gets the places of those that have to be asked for. A failure is
+        the exception in its place."""
+        if self.mode == "live":
+            return list(ask_many(range(len(keys))))
+        done: dict[str, Value | Exception] = {}
+        mine: dict[str, tuple[int, _Flight]] = {}
+        others: dict[str, int] = {}
+        try:
+            for i, key in enumerate(keys):
+                if key in done or key in mine or key in others:
+                    continue
+                found = self._found(key, names[i])
+                if found is None:
+                    flight = self._flights.board(key)
+                    if not flight.mine:
+                        others[key] = i
+                        continue
+                    mine[key] = i, flight
+                    found = self._again(key)
+                    if found is not None:
+                        self._flights.land(key, flight, found)
+                        del mine[key]
+                if found is not None:
+                    done[key] = found
+            answers = ask_many([i for i, _ in mine.values()]) if mine else ()
+            for (key, (_, flight)), answer in zip(list(mine.items()), answers, strict=True):
+                done[key] = self._kept(key, answer)
+                self._flights.land(key, flight, done[key])
+                del mine[key]
+        finally:
+            for key, (_, flight) in mine.items():
+                self._flights.land(key, flight, _LEFT)
+        for key, i in others.items():  # after our own have landed: two batches never wait for each other
+            done[key] = self._one(key, names[i], ask_many, i)
+        return [done[key] for key in keys]
+
+    # ------------------------------------------------------------------------------------------------- one key's steps
+
+    def _one(self, key: str, name: Callable[[], str], ask_many: Callable[..., Any], i: int) -> Value | Exception:
+        def ask() -> Value:
+            answer = ask_many([i])[0]
+            if isinstance(answer, Exception):
+                raise answer
+            return answer  # type: ignore[no-any-return]
+
+        try:
+            return self.play(key, name, ask)
+        except ToolsetError:
+            raise
+        except Exception as error:
+            return error
+
+    def _find(self, key: str, name: Callable[[], str]) -> Value | None:
+        """What is recorded; in a replay an outage is raised again, and a miss is one."""
+        found = self._read(key)
+        if found is not None:
+            self._flights.count(hit=True)
+            return found
+        if self.mode == "replay":
+            failure = self._failure(key)
+            if failure is not None:
+                self._flights.count(hit=True)
+                raise failure
+            self._flights.count(hit=False)
+            raise InfrastructureError(f"The cassette holds no {self._what} {name()}.")
+        return None
+
+    def _found(self, key: str, name: Callable[[], str]) -> Value | Exception | None:
+        try:
+            return self._find(key, name)
+        except ToolsetError:
+            raise
+        except Exception as error:
+            return error
+
+    def _again(self, key: str) -> Value | None:
+        """Looks once more when the flight is ours: somebody's may have landed since the first look."""
+        found = self._read(key)
+        self._flights.count(hit=found is not None)
+        return found
+
+    def _shared(self, landed: Value | Exception) -> Value:
+        self._flights.count(hit=True)
+        if isinstance(landed, Exception):
+            raise landed
+        return landed
+
+    def _lead(self, flight: _Flight, key: str, ask: Callable[[], Value]) -> Value:
+        landing: Any = _LEFT
+        try:
+            found = self._again(key)
+            landing = found if found is not None else self._ask(key, ask)
+            return landing  # type: ignore[no-any-return]
+        except Exception as error:
+            landing = error
+            raise
+        finally:
+            self._flights.land(key, flight, landing)
+
+    async def _alead(self, flight: _Flight, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
+        landing: Any = _LEFT  # where we are cancelled, the next in line asks
+        try:
+            found = self._again(key)
+            if found is None:
+                try:
+                    answer: Value | Exception = await ask()
+                except Exception as error:
+                    answer = error
+                found = self._raised(self._kept(key, answer))
+            landing = found
+            return found
+        except Exception as error:
+            landing = error
+            raise
+        finally:
+            self._flights.land(key, flight, landing)
+
+    def _ask(self, key: str, ask: Callable[[], Value]) -> Value:
+        try:
+            answer: Value | Exception = ask()
+        except Exception as error:
+            answer = error
+        return self._raised(self._kept(key, answer))
+
+    def _raised(self, answer: Value | Exception) -> Value:
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    # ------------------------------------------------------------------------------------------------------- the shelf
+
+    def _read(self, key: str) -> Value | None:
+        assert self.shelf is not None
+        data = self.shelf.get(f"{self._what}:{key}")
+        try:
+            return None if data is None else self._decode(data)
+        except msgspec.DecodeError as error:
+            raise InfrastructureError(
+                f"The cassette's {self._what} is not as this version writes it: {error}."
+            ) from error
+
+    def _failure(self, key: str) -> Exception | None:
+        assert self.shelf is not None
+        data = self.shelf.get(f"outage:{key}")
+        if data is None:
+            return None
+        failure = _FAILURE(data)
+        if failure.toolset:
+            return ToolsetError(failure.text)
+        # The record of an outage says its class's name and an InfrastructureError's text: both are as they were.
+        return type(failure.kind, (InfrastructureError,), {})(failure.text)  # type: ignore[no-any-return]
+
+    def _kept(self, key: str, answer: Value | Exception) -> Value | Exception:
+        """Writes an answer; returns what a replay will give, or the failure of either."""
+        assert self.shelf is not None
+        try:
+            if isinstance(answer, Exception):
+                readable = str(answer) if isinstance(answer, InfrastructureError | ToolsetError) else ""
+                failure = _Failure(type(answer).__name__, readable, isinstance(answer, ToolsetError))
+                self.shelf.put(f"outage:{key}", msgspec.json.encode(failure), replace=True)
+                return answer
+            data = self._encode(answer)
+            self.shelf.put(f"{self._what}:{key}", data)
+            return self._decode(data)
+        except InfrastructureError as error:  # the disk
+            return answer if isinstance(answer, Exception) else error
+
+
+# -------------------------------------------------------------------------------------------------------- single flight
+
+_LEFT: Any = object()  # whoever asked was cancelled: the answer is still missing
+
+
+class _Flight:
+    """A key that somebody is asking for. ``mine`` says that it is us."""
+
+    __slots__ = ("future", "loop", "mine")
+
+    def __init__(self, future: Future[Any], loop: asyncio.AbstractEventLoop | None, mine: bool) -> None:
+        self.future, self.loop, self.mine = future, loop, mine
+
+    def on_this_loop(self) -> bool:
+        return self.loop is not None and self.loop is _running_loop()
+
+
+class _Flights:
+    """The keys in flight in this process, and how many were served."""
+
+    def __init__(self) -> None:
+        self.hits = self.misses = 0
+        self.forget()
+        _ALL_FLIGHTS.add(self)
+
+    def forget(self) -> None:
+        """Starts anew: in a forked process nobody is asking."""
+        self._lock = threading.Lock()
+        self._flights: dict[str, _Flight] = {}
+
+    def count(self, *, hit: bool) -> None:
+        """Counts an answer."""
+        with self._lock:
+            self.hits += hit
+            self.misses += not hit
+
+    def board(self, key: str) -> _Flight:
+        """The flight of a key, a new one of ours where nobody is asking."""
+        with self._lock:
+            flight = self._flights.get(key)
+            if flight is not None:
+                return _Flight(flight.future, flight.loop, False)
+            future: Future[Any] = Future()
+            future.set_running_or_notify_cancel()  # so that nobody who waits can cancel it for the others
+            flight = self._flights[key] = _Flight(future, _running_loop(), True)
+            return flight
+
+    def land(self, key: str, flight: _Flight, landing: Any) -> None:
+        """Ends a flight of ours; all who wait get ``landing``."""
+        with self._lock:
+            if self._flights.get(key) is flight:
+                del self._flights[key]
+        flight.future.set_result(landing)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    return asyncio._get_running_loop()
+
+
+_ALL_FLIGHTS: weakref.WeakSet[_Flights] = weakref.WeakSet()
+
+
+def _forget_flights() -> None:
+    for flights in list(_ALL_FLIGHTS):
+        flights.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_flights)
