@@ -99,11 +99,13 @@ _REQUIRED = "Required for a data set: --split or --source (sample is not the ben
 _YOUR_POLICY = """
 
 A policy of your own is module:attr; the module may lie in the current folder:
-  a function (messages, tools) -> text   called for every step
+  a function (messages, tools) -> text   called for every step; `async` if it
+                                         waits, then many episodes go on at once
   an object that can be called so        the same
   a class or function without arguments  called once per run, to make the policy
   an object with for_episode(trace)      called once per episode, to make that
-                                         episode's player: memory per episode"""
+                                         episode's player: memory per episode
+                                         (with `asynchronous = True` if that waits)"""
 _LEGEND = """
 
 What the report says:
@@ -181,6 +183,13 @@ def build() -> argparse.ArgumentParser:
     )
     command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
+    command.add_argument(
+        "--concurrency",
+        type=_least(1),
+        default=64,
+        metavar="N",
+        help="episodes at a time, if they wait (default 64)",
+    )
     command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
     command.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
     command = add(

@@ -156,6 +156,7 @@ def _run_run(args: argparse.Namespace) -> None:
             policy_name=args.policy,
             episodes=args.episodes,
             seed=args.seed,
+            concurrency=args.concurrency,
             command=args.argv,
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,

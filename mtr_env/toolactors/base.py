@@ -12,7 +12,7 @@ from mtr_env.tool import ToolSpec
 from mtr_env.trace import Call, Response, Step, Trace, canonical
 
 
-class CallKey(Struct, frozen=True):
+class CallKey(Struct, frozen=True, gc=False):
     """What randomness in a response may depend on: ``seed``, ``question_id``, :attr:`call` and :attr:`attempt`, and
     nothing else. The last two are worked out when looked at; an actor without randomness never does.
 
@@ -37,7 +37,7 @@ class CallKey(Struct, frozen=True):
         return sum(step.calls.count(self.made) for step in self.steps) + self.beside.count(self.made)
 
 
-class History(Struct, frozen=True):
+class History(Struct, frozen=True, gc=False):
     """The calls of an episode whose responses the policy saw, each with its response, in order; made when looked at."""
 
     trace: Trace
@@ -55,7 +55,7 @@ class History(Struct, frozen=True):
         return pairs[index]
 
 
-class ToolRequest(Struct, frozen=True):
+class ToolRequest(Struct, frozen=True, gc=False):
     """One call to respond to, with everything an actor may know about it."""
 
     call: Call
@@ -80,6 +80,15 @@ class ToolActor(Protocol):
 
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """The response to one call; its value must satisfy ``spec.response``."""
+
+
+@runtime_checkable
+class AsyncToolActor(ToolActor, Protocol):
+    """A ToolActor that asynchronous episodes (:func:`~mtr_env.rollout.aplay_many`) await, each as soon as its turn
+    ends; one without ``arespond`` is asked for ``respond``, during which every episode stands still."""
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        """As ``respond``; the same request has the same response in either form."""
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from mtr_env import draw
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import respond_many
+from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
 
 KINDS = ("tool_failure", "not_found", "partial", "contradicting")
@@ -130,6 +130,10 @@ class NoisyToolActor:
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         return self._disturb(self.inner.respond(call, spec, view, history, key), spec, view, key)
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        """See :class:`~mtr_env.toolactors.base.AsyncToolActor`."""
+        return self._disturb(await ask(self.inner, request), request.spec, request.view, request.key)
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; one by one where the inner actor has no batch form."""
