@@ -76,8 +76,10 @@ def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shel
 
 
 class Recorder(Generic[Value]):
-    """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in keys and errors.
-    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``."""
+    """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in errors.
+
+    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``.
+    """
 
     def __init__(
         self,
@@ -301,7 +303,8 @@ class Recorder(Generic[Value]):
                 return answer
             data = self._encode(answer)
             self.shelf.put(f"{self._what}:{key}", data)
-            return self._decode(data)
+            kept = self._read(key)  # another process may have been first: then its answer is the one that is replayed
+            return self._decode(data) if kept is None else kept
         except InfrastructureError as error:  # the disk
             return answer if isinstance(answer, Exception) else error
 
