@@ -29,7 +29,7 @@ LAYERS = (
     "env vector rollout policies spaces transcript encoding",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters evaluate audit report cli __main__",
+    "adapters evaluate audit audit_actor report cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",

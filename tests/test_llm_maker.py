@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from chat_server import ChatServer
-from simulated_model import FakeChat, Messages
+from simulated_model import FakeChat, Messages, chat_client
 
 from mtr_env.contract import MAX_TOOLSET_CHARS, check_toolset, secret_answers
 from mtr_env.env import MTREnv
@@ -241,7 +241,7 @@ def test_an_outage_gives_the_template_toolset_with_the_reason() -> None:
 def test_a_refused_key_stands_in_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
     with ChatServer(lambda body: GOOD, key="another") as server:
-        toolset = LLMToolMaker(ChatClient("tiny", base_url=server.url)).make(QUESTION)
+        toolset = LLMToolMaker(chat_client(server.url)).make(QUESTION)
     assert "401" in toolset.notes[-1]
     assert "secret" not in str(toolset)
     assert "127.0.0.1" not in LLMToolMaker(ChatClient("tiny", base_url="http://127.0.0.1:9/v1")).name
@@ -273,7 +273,7 @@ def test_over_a_faulty_server_every_question_gets_a_sound_toolset() -> None:
     questions = [world.question(i) for i in world.ids]
     faults = ("500", "reset", "malformed", "schema", "empty", "refusal", "injection", "length", "gold")
     with ChatServer(lambda body: GOOD.replace("director", "x"), faults=faults, rate=0.5, seed=3) as server:
-        maker = LLMToolMaker(ChatClient("tiny", base_url=server.url, retries=2), attempts=1)
+        maker = LLMToolMaker(chat_client(server.url, retries=2), attempts=1)
         made = maker.make_many(questions)
         assert sum(server.faults.values()) > 20
     for question, toolset in zip(questions, made, strict=True):
