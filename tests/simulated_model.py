@@ -144,8 +144,8 @@ def _bound(spec: ToolSpec, view: View) -> ToolSpec:
     known = [specs.SEARCH, specs.OPEN_PAGE, specs.FIND_IN_PAGE, specs.CALCULATE, specs.COMPARE_DATES]
     for relation in dict.fromkeys(fact.relation for fact in view.facts):
         known += [specs.relation_tool(relation), specs.inverse_tool(relation)]
-    binding = next((tool.binding for tool in known if tool.name == spec.name), "")
-    return replace(spec, binding=binding)
+    shape = (spec.parameters, spec.response)  # a maker gives a tool another name, but not another interface
+    return replace(spec, binding=next((t.binding for t in known if (t.parameters, t.response) == shape), ""))
 
 
 SETUP = Setup("", WorldInfo("test", "test", "test", "0"), "hermes", 8, "", "", "mtr-v0", "0")
