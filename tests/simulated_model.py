@@ -22,6 +22,7 @@ from mtr_env.toolmakers import specs
 from mtr_env.trace import Call, Response, Setup, Trace, Usage
 
 Messages = Sequence[dict[str, Any]]
+NOTHING = {"status": "not_found", "message": "Nothing is known."}
 
 
 class FakeChat:
@@ -92,7 +93,7 @@ class Simulator:
         """The right response."""
         request = self.request(messages)
         if not request.spec.binding:
-            return {"status": "not_found", "message": "Nothing is known."}
+            return NOTHING
         return self.grounded.respond(request.call, request.spec, request.view, request.history, request.key).value
 
     def __call__(self, messages: Messages) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_server import FAULTS, INJECTION, ChatServer
-from simulated_model import FakeChat, Messages, Simulator, chat_client, part
+from chat_server import FAULTS, ChatServer
+from simulated_model import NOTHING, FakeChat, Messages, Simulator, chat_client, part
 
 import mtr_env.llm.client
 from mtr_env.episode import Game
@@ -21,13 +21,15 @@ from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.rollout import aplay_many
 from mtr_env.store import Store
+from mtr_env.toolactors.base import exchanges
 from mtr_env.toolactors.cassette import CassetteToolActor
 from mtr_env.toolactors.llm import LLMToolActor, remarks
+from mtr_env.toolactors.stated import grounded_response
 from mtr_env.toolmakers.cassette import CassetteToolMaker
 from mtr_env.toolmakers.llm import LLMToolMaker
 from mtr_env.trace import Trace, encode
 
-POLICIES = ("oracle", "random-valid", "first-search", "chaser")
+POLICIES = ("oracle", "random-valid", "first-search")
 MAX_STEPS = 12  # so that the oracle, which asks again where a response is not as planned, has steps left
 FREE = {
     "name": "get_reviews",
@@ -86,6 +88,15 @@ def play_all(game: Game, policy: str, seeds: range) -> list[Trace]:
     return sorted(asyncio.run(every()), key=lambda trace: trace.seed)
 
 
+def was_lied_to(trace: Trace) -> bool:
+    """Whether a valid response said something else than the evidence does."""
+    for request, response in exchanges(trace, trace.question.view()):
+        reference = grounded_response(request)
+        if response.value != (NOTHING if reference is None else reference.value):
+            return True
+    return False
+
+
 def check(traces: Sequence[Trace], clean: Sequence[Trace], seeds: range, policy: str) -> Counter[str]:
     """Every promise about an episode; how many ended in which way."""
     assert [trace.seed for trace in traces] == list(seeds), "none is lost, none twice"
@@ -102,7 +113,7 @@ def check(traces: Sequence[Trace], clean: Sequence[Trace], seeds: range, policy:
         ends["scored"] += 1
         assert reward.total > 0 or not others
         # A response may be wrong and still be what its schema says: nobody can tell, and the policy may fall for it.
-        lied = any(INJECTION[:20] in str(r.value) or "leak" in r.note for _, r in trace.exchanges())
+        lied = was_lied_to(trace)
         ends["lied to"] += lied
         if policy == "oracle":
             assert reward.total >= (0.6 if lied else 1.0), trace
@@ -120,16 +131,18 @@ def play_and_replay(tmp_path: Path, questions: int, episodes: int, rate: float) 
     ends: Counter[str] = Counter()
     recorded: dict[str, list[Trace]] = {}
     with ChatServer(model, rate=rate, seed=7, gold=model.gold, slow=0.05, retry_after=0.02) as server:
-        game = world_of(chat_client(server.url, timeout=0.4, retries=1), questions, store)
-        for policy in POLICIES:
-            seeds = range(episodes // len(POLICIES))
+        game = world_of(chat_client(server.url, timeout=0.3, retries=2), questions, store)
+        for number, policy in enumerate(POLICIES):
+            # Other seeds for each: whoever makes a call again that met an outage has it asked again, and answered.
+            seeds = range(number * episodes // len(POLICIES), (number + 1) * episodes // len(POLICIES))
             recorded[policy] = play_all(game, policy, seeds)
             ends += check(recorded[policy], play_all(clean_game, policy, seeds), seeds, policy)
         asked = server.requests
-        again = world_of(chat_client(server.url, timeout=0.4, retries=1), questions, store, "replay")
+        again = world_of(chat_client(server.url, timeout=0.3, retries=2), questions, store, "replay")
         for policy, traces in recorded.items():
-            replayed = play_all(again, policy, range(len(traces)))
-            assert [encode(trace) for trace in replayed] == [encode(trace) for trace in traces]
+            replayed = play_all(again, policy, range(traces[0].seed, traces[-1].seed + 1))
+            for before, after in zip(traces, replayed, strict=True):
+                assert encode(after) == encode(before)
         assert server.requests == asked, "the cassette asks nothing"
     store.close()
     leaks = sum(remarks(r).leak for traces in recorded.values() for trace in traces for _, r in trace.exchanges())
@@ -144,7 +157,7 @@ def fast_retries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_hundred_episodes_over_a_faulty_server_end_fairly_and_replay_byte_for_byte(tmp_path: Path) -> None:
     ends, server = play_and_replay(tmp_path, questions=25, episodes=100, rate=0.3)
-    assert ends["scored"] >= 60
+    assert ends["scored"] >= 70
     assert ends["infrastructure"] > 0
     assert len(server.faults) > len(FAULTS) / 2
 
@@ -152,7 +165,7 @@ def test_a_hundred_episodes_over_a_faulty_server_end_fairly_and_replay_byte_for_
 @pytest.mark.stress
 def test_two_thousand_episodes_over_a_faulty_server_end_fairly_and_replay_byte_for_byte(tmp_path: Path) -> None:
     ends, server = play_and_replay(tmp_path, questions=250, episodes=2000, rate=0.3)
-    assert ends["scored"] >= 1200
+    assert ends["scored"] >= 1600
     assert ends["infrastructure"] > 50
     assert ends["invalid_response"] > 0
     assert ends["as without faults"] > 100
