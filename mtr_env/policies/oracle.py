@@ -16,8 +16,8 @@ class Oracle:
     """Knows the gold evidence, so it knows which call to make next; every word it says it has read before.
 
     It plans against ``actor`` (the environment's, without its noise; the grounded one in place of a model, whose
-    responses depend on the episode and cannot be foreseen). Where a response is not the planned one (noise, a model's mistake), it makes the
-    call again while steps are left. A question without a plan is answered with nothing.
+    responses depend on the episode and cannot be foreseen). Where a response is not the planned one (noise, a model's
+    mistake), it makes the call again while steps are left. A question without a plan is answered with nothing.
     """
 
     sees_gold = True
