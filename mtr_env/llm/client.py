@@ -15,7 +15,7 @@ from msgspec import Struct, structs
 
 from mtr_env.llm.dialect import Dialect, bare_json
 from mtr_env.llm.endpoint import Endpoint, ModelError, read_key, scrub
-from mtr_env.llm.lanes import Lane, Lanes, import_openai, make_client
+from mtr_env.llm.lanes import Lane, Lanes, import_openai, make_clients
 from mtr_env.llm.reply import Completion, Failure, read, refused
 from mtr_env.tool import Schema
 from mtr_env.trace import Usage
@@ -103,6 +103,8 @@ class ChatClient:
         """What belongs to this process: connections, and the counts."""
         self._lanes = Lanes()
         self._tally = _Tally()
+        self._end = weakref.finalize(self, self._lanes.close)
+        self._end.atexit = False
         _CLIENTS.add(self)
 
     def __repr__(self) -> str:
@@ -144,7 +146,7 @@ class ChatClient:
         body = {name: value for name, value in wanted.items() if value is not None}
         key = read_key(self.key_variable, self._endpoint)
         lane = await self._lanes.current(
-            lambda: make_client(self._endpoint, key, self.timeout, self.concurrency), self.concurrency
+            lambda: make_clients(self._endpoint, key, self.timeout, self.concurrency), self.concurrency
         )
         outcome = await self._ask(lane, body, schema)
         if isinstance(outcome, Failure):
@@ -175,11 +177,11 @@ class ChatClient:
     async def _send(self, lane: Lane, content: bytes, *, again: bool) -> Completion | Failure:
         """One request, within the bounds of concurrency and time. What the libraries raise ends here."""
         openai, httpx2 = import_openai()
-        async with lane.slots:
+        async with lane.place() as openai_client:
             self._tally.sent(again)
             try:
                 async with asyncio.timeout(self.timeout):
-                    response = await lane.client.post("/chat/completions", cast_to=httpx2.Response, content=content)
+                    response = await openai_client.post("/chat/completions", cast_to=httpx2.Response, content=content)
             except (TimeoutError, openai.APITimeoutError):
                 return Failure(f"no whole answer within {self.timeout:g} s", retry=True)
             except openai.APIStatusError as error:
@@ -208,12 +210,11 @@ def _restore(settings: dict[str, Any]) -> ChatClient:
 
 
 _CLIENTS: weakref.WeakSet[ChatClient] = weakref.WeakSet()
-_INHERITED: list[Lanes] = []  # a parent's sockets and loops: never used in the child, nor closed by its collector
 
 
 def _begin_in_child() -> None:
     for client in list(_CLIENTS):
-        _INHERITED.append(client._lanes)
+        client._end.detach()
         client._begin()
 
 

@@ -1,49 +1,86 @@
-"""One connection pool and one semaphore for each event loop that a client is used from."""
+"""Connections and the bound of concurrency, for each event loop that a client is used from."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Any, NamedTuple
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from mtr_env.llm.endpoint import Endpoint
 
+PER_POOL = 8  # connections
 MAX_BODY = 16 * 2**20  # bytes of one response; a server that sends more is broken
 
 
-class Lane(NamedTuple):
-    """What a client has on one event loop. ``closer`` keeps the pool's closing registered with the loop."""
+class Lane:
+    """What a client has on one event loop: as many places as its concurrency, each an ``AsyncOpenAI`` to send with.
 
-    client: Any  # openai.AsyncOpenAI
-    slots: asyncio.Semaphore
-    closer: AsyncGenerator[None, None]
+    A place is taken from the top of the pile, so that few connections are open when few are needed. Several places
+    share an ``AsyncOpenAI``, but not all: its pool looks at each of its connections for each request.
+    """
+
+    def __init__(self, clients: list[Any], concurrency: int) -> None:
+        self.clients = clients
+        self.closer: AsyncGenerator[None, None] | None = None
+        self.closing: asyncio.Task[None] | None = None
+        self._places: asyncio.LifoQueue[Any] = asyncio.LifoQueue()
+        for i in reversed(range(concurrency)):
+            self._places.put_nowait(clients[i // PER_POOL])
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[Any]:
+        """One of the places, waited for."""
+        client = await self._places.get()
+        try:
+            yield client
+        finally:
+            self._places.put_nowait(client)
 
 
 class Lanes:
-    """The lanes of one client. Closed with their loop by ``loop.shutdown_asyncgens()``, as ``asyncio.run`` does."""
+    """The lanes of one client: closed with their loop (by ``shutdown_asyncgens``, as in ``asyncio.run``) or by us."""
 
     def __init__(self) -> None:
         self._lanes: dict[asyncio.AbstractEventLoop, Lane] = {}
 
-    async def current(self, make: Callable[[], Any], concurrency: int) -> Lane:
+    async def current(self, make: Callable[[], list[Any]], concurrency: int) -> Lane:
         """The lane of the running loop; ``make`` makes its ``AsyncOpenAI`` the first time."""
         loop = asyncio.get_running_loop()
-        lane = self._lanes.get(loop)
-        if lane is None:
+        if loop not in self._lanes:
             for closed in [other for other in list(self._lanes) if other.is_closed()]:
-                self._lanes.pop(closed, None)
-            client = make()
-            lane = Lane(client, asyncio.Semaphore(concurrency), self._close_with(loop, client))
-            self._lanes[loop] = lane
-            await anext(lane.closer)  # a started generator is one that the loop closes; it does not wait for anything
-        return lane
+                _OPEN.discard(self._lanes.pop(closed))
+            lane = self._lanes[loop] = Lane(make(), concurrency)
+            lane.closer = self._close_with(loop, lane)
+            _OPEN.add(lane)
+            await anext(lane.closer)  # a generator that was begun is one that the loop closes; nothing is waited for
+        return self._lanes[loop]
 
-    async def _close_with(self, loop: asyncio.AbstractEventLoop, client: Any) -> AsyncGenerator[None, None]:
+    def close(self) -> None:
+        """Closes the connections on every loop that still runs. From any thread, at any time."""
+        for loop, lane in list(self._lanes.items()):
+            with suppress(RuntimeError):  # the loop is closed, and the connections with it
+                # Not at once: ``asyncio.run`` cancels what is under way when it ends, and so often the client with it.
+                loop.call_soon_threadsafe(loop.call_later, 0.5, _start_closing, loop, lane)
+
+    async def _close_with(self, loop: asyncio.AbstractEventLoop, lane: Lane) -> AsyncGenerator[None, None]:
         try:
             yield
         finally:
             self._lanes.pop(loop, None)
-            await client.close()
+            for client in lane.clients:
+                await client.close()
+            _OPEN.discard(lane)
+
+
+def _start_closing(loop: asyncio.AbstractEventLoop, lane: Lane) -> None:
+    if lane.closer is not None:
+        lane.closing = loop.create_task(lane.closer.aclose())
+
+
+# A lane lives until its loop has closed it, also when the client is gone; in a child after a fork for ever, where its
+# sockets are the parent's.
+_OPEN: set[Lane] = set()
 
 
 def import_openai() -> tuple[Any, Any]:
@@ -56,8 +93,8 @@ def import_openai() -> tuple[Any, Any]:
     return openai, httpx2
 
 
-def make_client(endpoint: Endpoint, key: str, timeout: float, concurrency: int) -> Any:
-    """An ``AsyncOpenAI`` without retries of its own, whose pool fits the concurrency and whose bodies are bounded."""
+def make_clients(endpoint: Endpoint, key: str, timeout: float, concurrency: int) -> list[Any]:
+    """``AsyncOpenAI`` clients for so many requests at once, without retries of their own and with bounded bodies."""
     openai, _ = import_openai()
     import httpx2
 
@@ -79,16 +116,22 @@ def make_client(endpoint: Endpoint, key: str, timeout: float, concurrency: int) 
     async def bound(response: Any) -> None:
         response.stream = Bounded(response.stream)
 
-    http = openai.DefaultAsyncHttpxClient(
-        limits=httpx2.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-        timeout=timeout,
-        event_hooks={"response": [bound]},
-    )
-    return openai.AsyncOpenAI(
-        api_key=key,
-        base_url=endpoint.url,
-        max_retries=0,
-        timeout=timeout,
-        default_headers=endpoint.headers(key),
-        http_client=http,
-    )
+    trust = httpx2.create_ssl_context()  # once: it reads the certificates
+
+    def one() -> Any:
+        http = openai.DefaultAsyncHttpxClient(
+            verify=trust,
+            limits=httpx2.Limits(max_connections=PER_POOL, max_keepalive_connections=PER_POOL),
+            timeout=timeout,
+            event_hooks={"response": [bound]},
+        )
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=endpoint.url,
+            max_retries=0,
+            timeout=timeout,
+            default_headers=endpoint.headers(key),
+            http_client=http,
+        )
+
+    return [one() for _ in range(-(-concurrency // PER_POOL))]

@@ -45,7 +45,7 @@ def read(body: bytes, content_type: str) -> Completion | Failure:
     """A response body with status 200."""
     try:
         reply = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError):
+    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
         what = f"{len(body)} bytes of {content_type.partition(';')[0][:40] or 'an unnamed type'}"
         return Failure(f"an answer that is not whole JSON ({what})", retry=True)
     reply = reply if isinstance(reply, dict) else {}
@@ -81,7 +81,7 @@ def retry_after(headers: Mapping[str, str], now: float | None = None) -> float |
     >>> retry_after({"retry-after": "2.5"}), retry_after({"retry-after": "soon"}), retry_after({"retry-after": "1e9"})
     (2.5, None, 60.0)
     """
-    text = headers.get("retry-after", "")[:100].strip()
+    text = headers.get("retry-after", "").strip()
     try:
         wait = float(text)
     except ValueError:
