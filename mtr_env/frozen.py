@@ -12,7 +12,6 @@ from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.question import Question, WorldInfo
 from mtr_env.tool import Toolset
 from mtr_env.toolactors.base import ToolActor
-from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor
 from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.world_files import CORPUS, MEND, QUESTIONS, RESPONSES, TOOLSETS, Line, ResponseLine, WorldFolder
@@ -56,7 +55,12 @@ class FrozenWorld:
         if question is None:
             if question_id not in self._known:
                 raise unknown_question(question_id, self._ids)
-            question = self.folder.read(QUESTIONS, self.folder.questions[question_id], self._decode)
+            line = self.folder.questions[question_id]
+            question = self.folder.read(QUESTIONS, line, self._decode)
+            if question.id != question_id:
+                raise DatasetError(
+                    f"{self.folder.path / QUESTIONS}, line {line.number}: it has the id {question.id!r}."
+                )
         self._kept[question_id] = question
         if len(self._kept) > KEPT:
             for oldest in list(self._kept)[:-KEPT]:
@@ -137,6 +141,8 @@ def frozen_actor(folder: WorldFolder) -> ToolActor:
     """Who answers in a frozen world: its recorded responses in strict replay, or the grounded ToolActor."""
     manifest = folder.manifest
     if manifest.recorded:
+        from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor  # loads asyncio and sqlite3
+
         inner = RecordedActor(manifest.tool_actor, manifest.uses_history)
         return CassetteToolActor(inner, FrozenResponses(folder), "replay", frozen=True)
     actor = grounded_actor(folder.path) if CORPUS in manifest.files else GroundedToolActor()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
@@ -54,6 +55,12 @@ class _Failure(Struct, frozen=True):
 
 
 _FAILURE = msgspec.json.Decoder(_Failure).decode
+
+
+@lru_cache(256)
+def _outage(kind: str) -> type[InfrastructureError]:
+    """A class of this name: a trace says of an outage its class's name and an InfrastructureError's text."""
+    return InfrastructureError if kind == "InfrastructureError" else type(kind, (InfrastructureError,), {})
 
 
 def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shelf | None:
@@ -156,7 +163,7 @@ class Recorder(Generic[Value]):
                         others[key] = i
                         continue
                     mine[key] = i, flight
-                    found = self._again(key)
+                    found = self._again_found(key)
                     if found is not None:
                         self._flights.land(key, flight, found)
                         del mine[key]
@@ -218,6 +225,12 @@ class Recorder(Generic[Value]):
         found = self._read(key)
         self._flights.count(hit=found is not None)
         return found
+
+    def _again_found(self, key: str) -> Value | Exception | None:
+        try:
+            return self._again(key)
+        except Exception as error:
+            return error
 
     def _shared(self, landed: Value | Exception) -> Value:
         self._flights.count(hit=True)
@@ -287,8 +300,7 @@ class Recorder(Generic[Value]):
         failure = _FAILURE(data)
         if failure.toolset:
             return ToolsetError(failure.text)
-        # The record of an outage says its class's name and an InfrastructureError's text: both are as they were.
-        return type(failure.kind, (InfrastructureError,), {})(failure.text)  # type: ignore[no-any-return]
+        return _outage(failure.kind)(failure.text)
 
     def _kept(self, key: str, answer: Value | Exception) -> Value | Exception:
         """Writes an answer; returns what a replay will give, or the failure of either."""

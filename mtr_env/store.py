@@ -35,10 +35,11 @@ _KEYS = "SELECT key FROM entries WHERE key >= ? AND key < ?"
 class Store:
     """The entries of the file ``path``, which is made where there is none unless ``readonly``.
 
-    Safe in threads, and across a fork: no connection outlives one, each process opens its own. A deep copy is the store
-    itself, and a pickle holds the path alone. Raises :class:`~mtr_env.errors.DatasetError` for a file that is not a
-    store, a newer one, one that is not there or cannot be written; :meth:`get` and :meth:`put` raise
-    :class:`~mtr_env.errors.InfrastructureError` when the disk fails or is full.
+    The file lies on a local disk: SQLite's log does not work over a network. Safe in threads, and across a fork: no
+    connection outlives one, each process opens its own. A deep copy is the store itself, and a pickle holds the path
+    alone. Raises :class:`~mtr_env.errors.DatasetError` for a file that is not a store, a newer one, one that is not
+    there or cannot be written; :meth:`get` and :meth:`put` raise :class:`~mtr_env.errors.InfrastructureError` when the
+    disk fails or is full.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, readonly: bool = False) -> None:
@@ -59,7 +60,7 @@ class Store:
         """The value of a key; ``None`` where there is none, or a damaged one."""
         with self._lock:
             try:
-                row = (self._connection or self._open()).execute(_GET, (key,)).fetchone()
+                row = self._use().execute(_GET, (key,)).fetchone()
             except sqlite3.Error as error:
                 if not _is_damage(error):
                     raise InfrastructureError(f"The store {self._name} could not be read: {error}.") from error
@@ -78,7 +79,7 @@ class Store:
         with self._lock:
             statement = _REPLACE if replace or key in self._damaged else _PUT
             try:
-                (self._connection or self._open()).execute(statement, (key, value, _checksum(key, value)))
+                self._use().execute(statement, (key, value, _checksum(key, value)))
             except sqlite3.Error as error:
                 raise InfrastructureError(f"The store {self._name} could not be written: {error}.") from error
             self._damaged.discard(key)
@@ -87,14 +88,14 @@ class Store:
         """The keys that begin with ``prefix``, sorted; :meth:`get` says which entries are damaged."""
         with self._lock:
             try:
-                rows = (self._connection or self._open()).execute(_KEYS, (prefix, f"{prefix}\U0010ffff")).fetchall()
+                rows = self._use().execute(_KEYS, (prefix, f"{prefix}\U0010ffff")).fetchall()
             except sqlite3.Error as error:
                 raise InfrastructureError(f"The store {self._name} could not be read: {error}.") from error
         return sorted([row[0] for row in rows])
 
     def __len__(self) -> int:
         with self._lock:
-            count: int = (self._connection or self._open()).execute("SELECT count(*) FROM entries").fetchone()[0]
+            count: int = self._use().execute("SELECT count(*) FROM entries").fetchone()[0]
             return count
 
     def close(self) -> None:
@@ -120,6 +121,12 @@ class Store:
     @property
     def _name(self) -> str:
         return os.path.basename(self.path)  # an outage stands in traces: they say nothing of this machine's folders
+
+    def _use(self) -> sqlite3.Connection:
+        try:
+            return self._connection or self._open()
+        except DatasetError as error:  # it was a store when it was opened first
+            raise InfrastructureError(f"The store {self._name} could not be opened again.") from error
 
     def _open(self) -> sqlite3.Connection:
         connection = _read_only(self.path) if self.readonly else _writable(self.path)
@@ -233,7 +240,10 @@ def _writable(path: str) -> sqlite3.Connection:
 def _read_only(path: str) -> sqlite3.Connection:
     try:
         try:
-            return _connect(path, "mode=ro")
+            # Opened for writing, so that the log's files go with the last connection; but no entry is ever written.
+            connection = _connect(path, "mode=rw")
+            connection.execute("PRAGMA query_only = ON")
+            return connection
         except sqlite3.OperationalError:
             # In a folder that cannot be written SQLite cannot make its shared memory; a file with an empty log needs
             # none, because nobody writes it.

@@ -216,17 +216,26 @@ class _Build:
             return list(_oracle_lines(_game(folder, self.actor), self.on_question))
         with Store(self.folder / "recording.sqlite") as store:
             game = _game(folder, CassetteToolActor(self.actor, store, "record", frozen=True))
-            lines = list(_oracle_lines(game, self.on_question))
-            for name in folder.manifest.recorded[1:]:
+            for name in folder.manifest.recorded:
                 for _ in _traces(game, load_policy(name, game), name, self.on_question):
                     pass
-            responses = [*store.keys("response:"), *store.keys("outage:")]
-            entries = ((key, store.get(key)) for key in sorted(responses))
-            self._dump(
-                RESPONSES, ((k, ResponseLine(k, msgspec.Raw(value))) for k, value in entries if value is not None)
-            )
+            self._dump(RESPONSES, _responses(store))
         (self.folder / "recording.sqlite").unlink()
-        return lines
+        # What counts is what the recorded responses give: the oracle may have been disturbed while it recorded them.
+        self._seal(folder.manifest)
+        written = WorldFolder(self.folder)
+        return list(_oracle_lines(_game(written, frozen_actor(written)), self.on_question))
+
+
+def _responses(store: Store) -> Iterator[tuple[str, ResponseLine]]:
+    """What was recorded, sorted; an outage that did not last is no part of the world."""
+    responses = store.keys("response:")
+    answered = {key.partition(":")[2] for key in responses}
+    outages = [key for key in store.keys("outage:") if key.partition(":")[2] not in answered]
+    for key in sorted([*responses, *outages]):
+        value = store.get(key)
+        if value is not None:
+            yield key, ResponseLine(key, msgspec.Raw(value))
 
 
 def _game(folder: WorldFolder, actor: ToolActor) -> Game:
@@ -315,6 +324,9 @@ def _damage(folder: WorldFolder, name: str) -> str:
 def _other_rewards(folder: WorldFolder, on_question: OnQuestion) -> Iterator[str]:
     decode = msgspec.json.Decoder(OracleLine).decode
     built = [decode(line) for line in (folder.path / ORACLE).read_bytes().splitlines()]
+    if [line.question_id for line in built] != list(folder.questions):
+        yield f"{folder.path / ORACLE} is not about the questions of {QUESTIONS}."
+        return
     now = _oracle_lines(_game(folder, frozen_actor(folder)), on_question)
     for then, line in zip(built, now, strict=True):
         if line != then:

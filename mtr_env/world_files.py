@@ -26,7 +26,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mtr_env.errors import DatasetError
+from mtr_env.errors import DatasetError, ToolsetError
 from mtr_env.question import WorldInfo
 
 FORMAT = 1
@@ -129,11 +129,7 @@ class WorldFolder:
         self.manifest = _read_manifest(self.path)
         for name, info in self.manifest.files.items():
             _check_size(self.path / name, info)
-        index = self.path / INDEX
-        data = index.read_bytes()
-        if sha256(data).hexdigest() != self.manifest.files[INDEX].sha256:
-            raise DatasetError(f"{index} is not as it was built. {MEND}")
-        self.index = msgspec.json.decode(data, type=Index)
+        self.index = _read_index(self.path / INDEX, self.manifest)
 
     def __reduce__(self) -> tuple[type[WorldFolder], tuple[Path]]:
         return WorldFolder, (self.path,)
@@ -171,10 +167,16 @@ class WorldFolder:
             raise DatasetError(f"{path} cannot be read: {error.strerror or error}.") from error
         if line_digest(data) != line.digest:
             raise DatasetError(f"{path}, line {line.number}: it is not as it was built. {MEND}")
-        return decode(data)
+        try:
+            return decode(data)
+        except _UNREADABLE as error:
+            raise DatasetError(f"{path}, line {line.number}: {error}.") from error
 
 
 MEND = "Restore the folder or build it again; `mtr-env world verify` checks all of it."
+
+
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ToolsetError)
 
 
 def _read_manifest(folder: Path) -> Manifest:
@@ -191,21 +193,38 @@ def _read_manifest(folder: Path) -> Manifest:
         ) from error
     try:
         number = msgspec.json.decode(data, type=_Format).format
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"{path} is not as it was built: {error}. {MEND}") from error
     if number != FORMAT:
         raise DatasetError(f"{path}: a world file of format {number}; this version of mtr-env reads format {FORMAT}.")
     try:
         manifest = msgspec.json.decode(data, type=Manifest)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise DatasetError(f"{path} is not as it was built: {error}. {MEND}") from error
     if encode_pretty(manifest) != data or manifest.hashed() != manifest:
         raise DatasetError(f"{path} is not as it was built: its hash is another one. {MEND}")
+    known = {INDEX, QUESTIONS, TOOLSETS, ORACLE, RESPONSES, CORPUS}
+    if manifest.questions < 1 or not {INDEX, QUESTIONS, TOOLSETS} <= manifest.files.keys() <= known:
+        raise DatasetError(f"{path}: a world holds questions and the files {', '.join(sorted(known))}, no others.")
     return manifest
 
 
 class _Format(Struct):
     format: int
+
+
+def _read_index(path: Path, manifest: Manifest) -> Index:
+    data = path.read_bytes()
+    if sha256(data).hexdigest() != manifest.files[INDEX].sha256:
+        raise DatasetError(f"{path} is not as it was built. {MEND}")
+    try:
+        index = msgspec.json.decode(data, type=Index)
+    except _UNREADABLE as error:
+        raise DatasetError(f"{path}: {error}.") from error
+    counts = [len(index.lines.get(name, ())) for name in (QUESTIONS, TOOLSETS)]
+    if counts != [manifest.questions] * 2 or (manifest.recorded and RESPONSES not in index.lines):
+        raise DatasetError(f"{path} does not fit {MANIFEST}, which says {manifest.questions} questions.")
+    return index
 
 
 def _check_size(path: Path, info: FileInfo) -> None:

@@ -30,6 +30,7 @@ from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
 from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor
 from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.cassette import CassetteToolMaker
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Call, Fault, Response, Step, Trace, Usage, encode
@@ -207,6 +208,7 @@ def test_the_history_counts_for_an_actor_that_uses_it(store: Store) -> None:
     assert len({response.usage for response in responses}) == 4
     assert [ask(actor, variant) for variant in variants] == responses
     assert CassetteToolActor(None, store, "replay").uses_history
+    assert CassetteToolActor(NoisyToolActor(Historian(), 0.1), store).uses_history
 
 
 def test_a_frozen_cassette_belongs_to_one_world_and_to_every_seed(store: Store) -> None:
@@ -403,6 +405,30 @@ def test_a_full_disk_ends_the_episode_that_met_it_and_no_other(store: Store) -> 
         Dice2 = CassetteToolActor(Failing(), Full(store))
         Dice2.inner.asked = 1  # type: ignore[attr-defined]
         ask(Dice2, request("d"))
+
+
+class Flaky:
+    """A disk on which one entry cannot be read."""
+
+    def __init__(self, store: Store) -> None:
+        self.put, self.keys, self._get = store.put, store.keys, store.get
+        self.bad = ""
+
+    def get(self, key: str) -> bytes | None:
+        if key == self.bad:
+            raise InfrastructureError("The store could not be read: disk I/O error.")
+        return self._get(key)
+
+
+def test_an_entry_that_cannot_be_read_ends_the_episode_that_met_it_and_no_other(store: Store) -> None:
+    shelf = Flaky(store)
+    actor = CassetteToolActor(Dice(), shelf)
+    ask(actor, request("a"))
+    [shelf.bad] = store.keys("response:")
+    found = actor.respond_many([request("a"), request("b"), request("a")])
+    assert [type(response) for response in found] == [InfrastructureError, Response, InfrastructureError]
+    with pytest.raises(InfrastructureError, match="disk I/O error"):
+        asyncio.run(actor.arespond(request("a")))
 
 
 def test_an_entry_that_is_no_response_is_an_outage(store: Store) -> None:

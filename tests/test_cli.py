@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from mtr_env.cli import main
-from mtr_env.cli.progress import Progress
+from mtr_env.cli.progress import Phases, Progress
 from mtr_env.cli.tables import columns
 from mtr_env.evaluate import score_file
 from mtr_env.registration import ENV_IDS, make_game
@@ -417,6 +417,17 @@ def test_on_a_terminal_progress_is_a_bar_on_one_line(monkeypatch: pytest.MonkeyP
     assert err.count("\n") == 1
     assert err.startswith("\r[###############               ] 1/2 questions, ")
     assert "\r[##############################] 2/2 questions, " in err
+
+
+def test_each_phase_of_a_work_has_a_bar_of_its_own(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with Phases() as progress:
+        for phase in ("toolsets", "oracle"):
+            progress(phase, 1, 2)
+            progress(phase, 2, 2)
+    lines = capsys.readouterr().err.splitlines()
+    ends = [line for line in lines if "2/2 questions, " in line]
+    assert [end.rpartition(", ")[2].partition("\x1b")[0] for end in ends] == ["toolsets", "oracle"]
 
 
 def test_tables_show_control_characters_instead_of_obeying_them() -> None:

@@ -72,7 +72,9 @@ def test_entries_are_there_when_the_file_is_opened_again(path: Path) -> None:
     assert store.get("a") == b"1"  # opens again
     store.close()
     assert os.listdir(path.parent) == [path.name]  # no log is left, the file can be copied alone
-    assert Store(path, readonly=True).get("a") == b"1"
+    with Store(path, readonly=True) as reader:
+        assert reader.get("a") == b"1"
+    assert os.listdir(path.parent) == [path.name]
 
 
 def test_a_copy_is_the_store_and_a_pickle_is_its_path(store: Store) -> None:
@@ -247,6 +249,16 @@ def test_a_full_disk_is_an_outage_and_loses_nothing(store: Store) -> None:
     connection.execute("PRAGMA max_page_count = 1000000")
     store.put("b", b"2")
     assert store.get("b") == b"2"
+
+
+def test_a_file_that_went_away_is_an_outage(path: Path) -> None:
+    store = Store(path)
+    store.put("a", b"1")
+    store.close()
+    path.unlink()
+    for use in (lambda: store.get("a"), lambda: store.put("b", b""), store.keys, store.__len__):
+        with pytest.raises(InfrastructureError, match=r"The store cassette\.sqlite could not be opened again"):
+            use()
 
 
 READ_ONLY = """

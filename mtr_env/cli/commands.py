@@ -17,7 +17,7 @@ from mtr_env.audit import audit
 from mtr_env.audit_actor import audit_actor
 from mtr_env.cli import arguments, models, tables
 from mtr_env.cli.arguments import UsageError
-from mtr_env.cli.progress import Progress
+from mtr_env.cli.progress import Phases, Progress
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
@@ -247,20 +247,30 @@ def _build_world(args: argparse.Namespace) -> None:
     options = _options(args)
     _find_modules_here()
     with _usage(_as_options):
-        if args.tool_maker != "template":
-            options["tool_maker"] = load_plug(args.tool_maker, "ToolMaker", "make")
-        if args.tool_actor != "grounded":
-            options["tool_actor"] = load_plug(args.tool_actor, "ToolActor", "respond")
-        with Progress("", args.quiet) as progress:
-            manifest = world_build.build(
-                args.id, args.out, record=args.record_policy, on_question=_on_question(progress), **options
-            )
+        options |= _plugs(args)
+        with Phases(args.quiet) as progress:
+            manifest = world_build.build(args.id, args.out, record=args.record_policy, on_question=progress, **options)
     print(tables.world(manifest))
 
 
+def _plugs(args: argparse.Namespace) -> dict[str, Any]:
+    """The ToolMaker and the ToolActor asked for, where they are not the default ones."""
+    found = {}
+    for option, kind, method, default in (
+        ("tool_maker", "ToolMaker", "make", "template"),
+        ("tool_actor", "ToolActor", "respond", "grounded"),
+    ):
+        name = getattr(args, option)
+        if ":" in name:
+            found[option] = load_plug(name, kind, method)
+        elif name != default:
+            raise UsageError(f"unknown {kind} {name!r}; expected {default}, or module:attr of your own.")
+    return found
+
+
 def _verify_world(args: argparse.Namespace) -> int:
-    with _usage(), Progress("", args.quiet) as progress:
-        problems = world_build.verify(args.dir, _on_question(progress))
+    with _usage(), Phases(args.quiet) as progress:
+        problems = world_build.verify(args.dir, progress)
     for problem in problems:
         print(f"mtr-env: {printable(problem)}", file=sys.stderr)
     if not problems:
@@ -271,10 +281,6 @@ def _verify_world(args: argparse.Namespace) -> int:
 
 def _show_world(args: argparse.Namespace) -> None:
     print(tables.world(WorldFolder(args.dir).manifest))
-
-
-def _on_question(progress: Progress) -> Callable[[str, int, int], None]:
-    return lambda what, done, total: progress(done, total, what)
 
 
 def _note(text: str) -> None:

@@ -38,3 +38,26 @@ class Progress:
     def __exit__(self, *error: object) -> None:
         if self._moves and not self._quiet and self._before is not None:
             print(file=sys.stderr)
+
+
+class Phases:
+    """A progress of its own for each phase of a work over questions."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._phase = ""
+        self._progress: Progress | None = None
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        """Called after each question of a phase."""
+        if self._progress is None or phase != self._phase:
+            self.__exit__()
+            self._phase, self._progress = phase, Progress("questions", self._quiet).__enter__()
+        self._progress(done, total, phase)
+
+    def __enter__(self) -> Phases:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._progress is not None:
+            self._progress.__exit__()

@@ -231,8 +231,8 @@ def world(manifest: Manifest) -> str:
         f"from {source.name}, split {source.split}, source {source.source}{digest}",
         f"licence {manifest.licence}. {manifest.citation}",
         f"tools {manifest.tool_maker}, {manifest.tool_actor} ({recorded})",
-        f"oracle: mean reward {number(oracle.mean_reward)}, {oracle.scored} scored, grammar {oracle.grammar}, rubric "
-        f"{oracle.rubric}, max_steps {oracle.max_steps}",
+        f"oracle: mean reward {number(oracle.mean_reward)}, {oracle.scored} of {manifest.questions} scored, "
+        f"grammar {oracle.grammar}, rubric {oracle.rubric}, max_steps {oracle.max_steps}",
         f"{len(manifest.files)} files, {size / 1e6:.1f} MB: {', '.join(manifest.files)}",
     ]
     return "\n".join(map(wrapped, lines))

@@ -73,7 +73,8 @@ class ToolActor(Protocol):
     ``respond`` raises :class:`~mtr_env.errors.InfrastructureError` when it cannot answer for a reason that is not the
     call's: the episode then ends unscored. An unknown entity is a normal response. An actor may also have
     ``respond_many(requests) -> list[Response | Exception]``, which a vector env prefers. One that waits for a network
-    says so with a class attribute ``remote = True``: what makes one call after the other then refuses it.
+    says so with a class attribute ``remote = True``: what makes one call after the other then refuses it. One whose
+    response depends on earlier exchanges of the episode says ``uses_history = True``: a cassette then keys by them.
     """
 
     name: str
