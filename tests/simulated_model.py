@@ -56,13 +56,8 @@ class FakeChat:
 
 
 def chat_client(url: str, **options: Any) -> ChatClient:
-    """A client of a server on loopback. Its connections are closed with the background loop, when the process ends."""
-    client = ChatClient("tiny", base_url=url, **options)
-    _OPEN.append(client)
-    return client
-
-
-_OPEN: list[ChatClient] = []
+    """A client of a server on loopback."""
+    return ChatClient("tiny", base_url=url, **options)
 
 
 def part(messages: Messages, tag: str) -> str:

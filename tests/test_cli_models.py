@@ -11,28 +11,17 @@ from chat_server import ChatServer
 from simulated_model import Careless
 
 from mtr_env.cli import main
-from mtr_env.llm import ChatClient
 from mtr_env.registration import make_game
 
 Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ChatServer]:
-    """A model that plays the first ten synthetic questions; its clients live as long as the process."""
-    monkeypatch.setattr("mtr_env.cli.models.ChatClient", lambda *given, **options: kept(*given, **options))
+def server() -> Iterator[ChatServer]:
+    """A model that plays the first ten synthetic questions."""
     world = make_game("MTR-Synthetic-v0", limit=10).world
     with ChatServer(Careless([world.question(i) for i in world.ids])) as running:
         yield running
-
-
-def kept(*given: str, **options: object) -> ChatClient:
-    client = ChatClient(*given, **options)  # type: ignore[arg-type]
-    _KEPT.append(client)
-    return client
-
-
-_KEPT: list[ChatClient] = []
 
 
 def model(server: ChatServer, kind: str = "llm") -> list[str]:
