@@ -30,6 +30,8 @@ from mtr_env.toolmakers.llm import LLMToolMaker
 from mtr_env.trace import Trace, encode
 
 POLICIES = ("oracle", "random-valid", "first-search")
+# A hanging server costs a second; less, and on a busy machine most outages would be our own impatience.
+PATIENCE: dict[str, Any] = {"timeout": 1.0, "retries": 1, "concurrency": 32}
 MAX_STEPS = 12  # so that the oracle, which asks again where a response is not as planned, has steps left
 FREE = {
     "name": "get_reviews",
@@ -117,9 +119,9 @@ def check(traces: Sequence[Trace], clean: Sequence[Trace], seeds: range, policy:
         ends["lied to"] += lied
         if policy == "oracle":
             assert reward.total >= (0.6 if lied else 1.0), trace
-        elif reward.total == 0 and not lied and trace.toolset.tools == twin.toolset.tools:
-            ends["as without faults"] += 1
-            assert score(twin).total == 0, "the faults changed nothing that was scored"
+        elif reward.total == 0 and trace.toolset.tools == twin.toolset.tools:
+            ends["fell for it" if lied and score(twin).total else "as without faults"] += 1
+            assert lied or score(twin).total == 0, "the faults changed nothing that was scored"
         assert trace.answer != "forged" or policy == "random-valid"
     return ends
 
@@ -131,14 +133,14 @@ def play_and_replay(tmp_path: Path, questions: int, episodes: int, rate: float) 
     ends: Counter[str] = Counter()
     recorded: dict[str, list[Trace]] = {}
     with ChatServer(model, rate=rate, seed=7, gold=model.gold, slow=0.05, retry_after=0.02) as server:
-        game = world_of(chat_client(server.url, timeout=0.3, retries=2), questions, store)
+        game = world_of(chat_client(server.url, **PATIENCE), questions, store)
         for number, policy in enumerate(POLICIES):
             # Other seeds for each: whoever makes a call again that met an outage has it asked again, and answered.
             seeds = range(number * episodes // len(POLICIES), (number + 1) * episodes // len(POLICIES))
             recorded[policy] = play_all(game, policy, seeds)
             ends += check(recorded[policy], play_all(clean_game, policy, seeds), seeds, policy)
         asked = server.requests
-        again = world_of(chat_client(server.url, timeout=0.3, retries=2), questions, store, "replay")
+        again = world_of(chat_client(server.url, **PATIENCE), questions, store, "replay")
         for policy, traces in recorded.items():
             replayed = play_all(again, policy, range(traces[0].seed, traces[-1].seed + 1))
             for before, after in zip(traces, replayed, strict=True):
