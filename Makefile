@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 # torch is pinned to a version whose CPU build pip finds; bring a CUDA build into .venv first to use a GPU.
 $(TRAIN): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,serve]'
 	touch $@
 
 demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, a quarter of an hour on two cores

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from msgspec import Struct
 
@@ -179,7 +180,7 @@ class _Audit:
         self.game = game
         self.env = MTREnv(game)
         self.oracle = Oracle(game.grammar, game.tool_actor)
-        self.policies: dict[str, Policy | EpisodicPolicy] = {name: load_policy(name, game) for name in short_cuts}
+        self.policies: dict[str, Any] = {name: load_policy(name, game) for name in short_cuts}
         self.tallies = {name: _Tally() for name in self.policies}
         self.total = _Tally()  # the oracle's
         self.families: dict[str, tuple[list[bool], _Tally]] = {}

@@ -213,7 +213,7 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
 
     An answer that stands in the question already, or consists of generic words only (:data:`GENERIC_WORDS`), is none.
     """
-    secrets = _secrets(question, golds)
+    secrets = secret_answers(question, golds)
     if not secrets:
         return []
     words = _TOOL_CHECKS.get(tool, _check_tool).words
@@ -221,7 +221,9 @@ def leaks(tool: ToolSpec, question: str, golds: tuple[str, ...]) -> list[str]:
 
 
 @lru_cache(16)  # every tool of a question is asked about the same ones
-def _secrets(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
+def secret_answers(question: str, golds: tuple[str, ...]) -> tuple[str, ...]:
+    """The gold answers, folded, that a text can give away: those that neither stand in the question nor consist of
+    generic words only."""
     folded = fold(question)
     return tuple([s for s in map(fold, golds) if s and not _is_public(s, folded)])
 

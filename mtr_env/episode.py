@@ -7,6 +7,9 @@ hands out each request and takes the response, so who answers, and how many at o
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any
+
 import msgspec
 from msgspec import Struct
 from msgspec.structs import asdict
@@ -20,11 +23,14 @@ from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import log_outage, respond
+from mtr_env.toolactors.border import arespond, log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace
 from mtr_env.version import __version__
 from mtr_env.worlds.base import World, unknown_question
+
+if TYPE_CHECKING:
+    import asyncio  # `import mtr_env` does without it
 
 _MEMO_SIZE = 256
 _MEMO_CHARS = 4000
@@ -69,9 +75,17 @@ class Stage:
         self.prompt: Prompt = grammar.render_prompt(question.text, toolset)
         self._decisions: Memo[str, Decision] = Memo(_MEMO_SIZE)
         self._shown: dict[int, Shown] = {}
+        self._tools: list[dict[str, Any]] | None = None
 
     def __reduce__(self) -> tuple[type[Stage], tuple[Question, Toolset, Grammar]]:
         return Stage, (self.question, self.toolset, self.grammar)  # compiled schemas cannot be pickled
+
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """The tools in OpenAI form, the same list every time: nobody may change it."""
+        if self._tools is None:
+            self._tools = self.toolset.openai()
+        return self._tools
 
     def decide(self, action: str) -> Decision:
         """The first half: what the policy said. Pure, never raises for anything a policy can write."""
@@ -224,9 +238,13 @@ class Turn:
 def _reason(tool: str, error: Exception) -> str:
     """What the record says of an outage. Only an ``InfrastructureError`` speaks for itself: the text of any other
     exception may hold a key, an address or the answer, and stands in the log alone."""
-    text = str(error) if isinstance(error, InfrastructureError) else ""
-    text = " ".join(text.split())[:300].encode("utf-8", "backslashreplace").decode()
+    text = _plain(error) if isinstance(error, InfrastructureError) else ""
     return f"{tool}: {type(error).__name__}{f': {text}' if text else ''}"
+
+
+def _plain(error: Exception) -> str:
+    """What an exception says, on one line that a trace can save."""
+    return " ".join(str(error).split())[:300].encode("utf-8", "backslashreplace").decode()
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
@@ -235,6 +253,20 @@ def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     while turn.waiting is not None:
         turn.receive(respond(actor, turn.waiting))
     return turn.trace()
+
+
+async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
+    """As :func:`drive`, awaiting the actor where it is an ``AsyncToolActor``."""
+    turn = Turn(stage, trace, action)
+    while turn.waiting is not None:
+        turn.receive(await arespond(actor, turn.waiting))
+    return turn.trace()
+
+
+def outage(trace: Trace, who: str, error: InfrastructureError) -> Trace:
+    """The episode as it ends, unscored, when something else than a tool could not be reached: ``who`` says what."""
+    step = Step("", faults=(Fault("infrastructure", f"{who}: {_plain(error)}"),))
+    return Trace(trace.question, trace.toolset, trace.setup, trace.seed, (*trace.steps, step))
 
 
 class Game:
@@ -270,6 +302,7 @@ class Game:
         )
         self._kept = stages
         self._stages: dict[str, Stage] = {}  # the stage used last stands last
+        self._making: dict[tuple[int, str], asyncio.Future[Toolset]] = {}  # by event loop and question
         self._restored: IdentityCache[Toolset, Stage] = IdentityCache(8)
 
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
@@ -277,12 +310,42 @@ class Game:
         :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
         if not isinstance(question_id, str):
             raise unknown_question(question_id, self.world.ids)
-        stage = self._stages.pop(question_id, None)
+        stage = self._stages.get(question_id)
         if stage is None:
             question = self.world.question(question_id)
-            toolset = self.tool_maker.make(question)
-            check_toolset(toolset, question.text, question.golds)
-            stage = Stage(question, toolset, self.grammar)
+            stage = self._set(question, self.tool_maker.make(question))
+        return self._enter(stage, seed)
+
+    async def abegin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
+        """As :meth:`begin`; a ToolMaker that has ``amake`` is awaited, once for all episodes of the question that begin
+        meanwhile."""
+        amake: Callable[[Question], Coroutine[Any, Any, Toolset]] | None = getattr(self.tool_maker, "amake", None)
+        if amake is None or not isinstance(question_id, str) or question_id in self._stages:
+            return self.begin(question_id, seed)
+        import asyncio
+
+        key = (id(asyncio.get_running_loop()), question_id)
+        making = self._making.get(key)
+        if making is None:
+            question = self.world.question(question_id)
+            making = self._making[key] = asyncio.ensure_future(amake(question))
+            making.add_done_callback(lambda _: self._making.pop(key, None))
+        toolset = await asyncio.shield(making)
+        stage = self._stages.get(question_id) or self._set(self.world.question(question_id), toolset)
+        return self._enter(stage, seed)
+
+    def unplayed(self, question_id: str, seed: int, error: InfrastructureError) -> Trace:
+        """The record of an episode whose tools could not be made, because the ToolMaker's endpoint failed."""
+        tools = Toolset((), maker=self.tool_maker.name)
+        return outage(Trace(self.world.question(question_id), tools, self.setup, seed), "tool maker", error)
+
+    def _set(self, question: Question, toolset: Toolset) -> Stage:
+        check_toolset(toolset, question.text, question.golds)
+        return Stage(question, toolset, self.grammar)
+
+    def _enter(self, stage: Stage, seed: int) -> tuple[Stage, Trace]:
+        question_id = stage.question.id
+        self._stages.pop(question_id, None)
         self._stages[question_id] = stage
         if len(self._stages) > self._kept:
             self._stages.pop(next(iter(tuple(self._stages)), ""), None)  # another thread may have done it

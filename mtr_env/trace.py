@@ -49,7 +49,8 @@ class Response(Struct, frozen=True, gc=False):
     """A tool's response: a JSON value before rendering, and where it came from.
 
     ``sources`` are the references (see :mod:`mtr_env.question`) that ``value`` states; empty for an error, an echo or
-    a value that nothing in the evidence supports. ``note`` names the kind of noise when ``origin`` is ``"noise"``.
+    a value that nothing in the evidence supports. ``note`` names the kind of noise when ``origin`` is ``"noise"``, and
+    what a model's response took when it is ``"llm"`` (:func:`mtr_env.toolactors.llm.remarks`).
     """
 
     value: Any

@@ -32,7 +32,6 @@ from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, ToolsetError
 from mtr_env.evaluate import load_policy, mean
 from mtr_env.frozen import FrozenToolMaker, FrozenWorld, frozen_actor, grounded_actor
-from mtr_env.policies.base import EpisodicPolicy, Policy
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
@@ -250,7 +249,7 @@ def _oracle_lines(game: Game, on_question: OnQuestion) -> Iterator[OracleLine]:
         yield OracleLine(trace.question.id, reward.total, reward.unscored)
 
 
-def _traces(game: Game, policy: Policy | EpisodicPolicy, name: str, on_question: OnQuestion) -> Iterator[Trace]:
+def _traces(game: Game, policy: Any, name: str, on_question: OnQuestion) -> Iterator[Trace]:
     """Every question's episode, in order; many at once where the ToolActor waits for a network, and the policy is one
     of ours, which can be played so."""
 

@@ -21,6 +21,7 @@ LAYERS = (
     # mtr_env: the rules, pure
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
+    "llm",
     "store single_flight",  # entries on disk
     "recording",
     "toolmakers toolactors worlds " + APART,
@@ -28,7 +29,7 @@ LAYERS = (
     "env vector rollout policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters evaluate audit report world_build cli __main__",
+    "adapters evaluate audit audit_actor report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",
@@ -37,7 +38,7 @@ PROGRAMS = ("agents", "train", "benchmarks")
 
 # What `import mtr_env` may load beside the standard library, and a sample of what it must not.
 CORE = {"gymnasium", "numpy", "jsonschema", "jsonschema_rs", "msgspec"}
-NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "bm25s", "tqdm", "pandas"}
+NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "httpx2", "bm25s", "tqdm", "pandas"}
 
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row.split()}
 KEPT_APART = {name for row in LAYERS if APART in row for name in row.split()}

@@ -249,9 +249,10 @@ def test_what_a_policy_raises_keeps_its_traceback_and_gets_a_note(bad_policies: 
     with pytest.raises(ZeroDivisionError) as caught:
         main(argv)
     assert caught.traceback[-1].name == "broken"
-    [note] = caught.value.__notes__
-    assert "episode 1 of 1000 (question 'synthetic-sample-0-0', seed 0). 0 finished episodes are kept in" in note
-    assert "traces.jsonl; the same command goes on from there." in note
+    question, kept = caught.value.__notes__
+    assert question == "mtr-env: this was question 'synthetic-sample-0-0' with seed 0."
+    assert kept.startswith("mtr-env: 0 finished episodes are kept in")
+    assert "traces.jsonl; the same command goes on there." in kept
 
 
 def test_tables_of_a_run_and_an_audit_fit_100_columns(tmp_path: Path, capsys: Capture) -> None:

@@ -16,7 +16,7 @@ from mtr_env.question import Fact, Paragraph, Question
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, ToolRequest
 from mtr_env.toolactors.grounded import GroundedToolActor
-from mtr_env.toolactors.noise import KINDS, Noise, NoisyToolActor
+from mtr_env.toolactors.noise import KINDS, Noise, NoiseSchedule, NoisyToolActor
 from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
 from mtr_env.trace import Call, Response
 
@@ -247,3 +247,71 @@ def test_in_a_batch_only_the_request_that_fails_is_an_exception() -> None:
     assert isinstance(first, Response)
     assert first == third
     assert first.note == "tool_failure"
+
+
+# ----------------------------------------------------------------------------------------------------------- schedule
+
+
+def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
+    schedule = NoiseSchedule.of({0.2: 0.0, 0.6: {"partial": 0.4}, 1.0: {"partial": 0.4, "tool_failure": 0.2}})
+    expected = {0.0: (0, 0), 0.2: (0, 0), 0.3: (0.1, 0), 0.6: (0.4, 0), 0.8: (0.4, 0.1), 1.0: (0.4, 0.2)}
+    for progress, (partial, failure) in expected.items():
+        noise = schedule.at(progress)
+        assert (noise.partial, noise.tool_failure) == pytest.approx((partial, failure)), progress
+
+
+def test_noise_says_of_the_inner_actor_whether_it_waits_and_looks_back() -> None:
+    class Model(GroundedToolActor):
+        remote = uses_history = True
+
+    assert (actor().remote, actor().uses_history) == (False, False)
+    noisy = NoisyToolActor(Model(), 0.1)
+    assert (noisy.remote, noisy.uses_history) == (True, True)
+
+
+def test_noise_follows_the_progress_that_the_trainer_sets() -> None:
+    noisy, draws = NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.0, 1.0: {"tool_failure": 0.8}})), 2000
+    hit: dict[float, set[int]] = {}
+    for progress in (0.0, 0.25, 1.0, 0.25):
+        noisy.set_progress(progress)
+        now = {seed for seed in range(draws) if ask(noisy, SEARCH, "film", seed).origin == "noise"}
+        assert hit.setdefault(progress, now) == now, "the same seeds at the same stage"
+        assert within(len(now), draws, 0.8 * progress) or progress == 0.0
+    assert hit[0.0] == set()
+    assert hit[0.25] < hit[1.0]
+
+
+def test_with_seeds_the_episodes_seed_is_its_progress() -> None:
+    noisy = NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.0, 1.0: {"tool_failure": 1.0}}, seeds=(1000, 3000)))
+    hit = [ask(noisy, SEARCH, "film", seed).origin == "noise" for seed in range(5000)]
+    assert not any(hit[:1001])
+    assert all(hit[3000:])
+    assert within(sum(hit[1000:2000]), 1000, 0.25)
+    assert within(sum(hit[2000:3000]), 1000, 0.75)
+    with pytest.raises(ValueError, match="without seeds="):
+        noisy.set_progress(0.5)
+
+
+def test_the_schedule_stands_in_the_name() -> None:
+    schedule = NoiseSchedule.of({0.0: 0.0, 1.0: {"partial": 0.5}}, seeds=(0, 99))
+    name = NoisyToolActor(GROUNDED, schedule).name
+    assert "at 0: tool_failure=0, not_found=0, partial=0, contradicting=0; at 1: " in name
+    assert "partial=0.5" in name
+    assert name.endswith("; seeds 0 to 99)")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: NoiseSchedule(()),
+        lambda: NoiseSchedule.of({0.5: 0.1, 0.2: 0.1}),
+        lambda: NoiseSchedule.of({0.0: 0.1, 1.5: 0.1}),
+        lambda: NoiseSchedule.of({0.0: 2.0}),
+        lambda: NoiseSchedule.of({0.0: 0.1}, seeds=(5, 5)),
+        lambda: NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.1})).set_progress(1.1),
+        lambda: NoisyToolActor(GROUNDED, 0.1).set_progress(0.5),
+    ],
+)
+def test_an_impossible_schedule_is_refused(make: Any) -> None:
+    with pytest.raises(ValueError):
+        make()

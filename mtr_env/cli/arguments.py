@@ -12,6 +12,7 @@ from mtr_env.grammar import GRAMMARS
 from mtr_env.policies import POLICY_NAMES
 from mtr_env.registration import ENV_IDS, SYNTHETIC
 from mtr_env.reward import RUBRICS
+from mtr_env.toolactors.prompt import KNOWLEDGE
 from mtr_env.worlds.synthetic_words import SPLITS
 
 T = TypeVar("T")
@@ -104,6 +105,32 @@ def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
     knobs.add_argument("--noise", type=_noise, metavar="P", help="0.2, or kinds: tool_failure=0.1,not_found=0.05 (0)")
 
 
+def _prices(text: str) -> tuple[float, float]:
+    try:
+        first, second = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected USD per million tokens as IN,OUT, found {text!r}") from None
+    return first, second
+
+
+def _tool_arguments(parser: argparse.ArgumentParser) -> None:
+    tools = parser.add_argument_group("who plays the tools")
+    tools.add_argument(
+        "--tool-actor",
+        "--actor",
+        choices=("grounded", "llm", "ladder"),
+        help="grounded (default), llm (a model), or ladder (a model where the evidence has no answer)",
+    )
+    tools.add_argument("--model", metavar="NAME", help="as the endpoint knows it; its key is in OPENAI_API_KEY")
+    tools.add_argument(
+        "--base-url", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
+    )
+    tools.add_argument("--knowledge", choices=KNOWLEDGE, help="what the model may know (default evidence)")
+    tools.add_argument("--cassette", metavar="FILE", help="record responses here; what is there is not asked")
+    tools.add_argument("--replay", action="store_true", help="ask nothing: the cassette, or an outage")
+    tools.add_argument("--prices", type=_prices, metavar="IN,OUT", help="USD per million tokens, for the cost")
+
+
 _OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
 _REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark), or --world."
 _FREEZING = """
@@ -115,11 +142,13 @@ nobody made is an outage. A --tool-actor of your own has to be recorded."""
 _YOUR_POLICY = """
 
 A policy of your own is module:attr; the module may lie in the current folder:
-  a function (messages, tools) -> text   called for every step
+  a function (messages, tools) -> text   called for every step; `async` if it
+                                         waits, then many episodes go on at once
   an object that can be called so        the same
   a class or function without arguments  called once per run, to make the policy
   an object with for_episode(trace)      called once per episode, to make that
-                                         episode's player: memory per episode"""
+                                         episode's player: memory per episode
+                                         (with `asynchronous = True` if that waits)"""
 _LEGEND = """
 
 What the report says:
@@ -153,7 +182,15 @@ Why a question is not provable:
   answered without a tool call
                      the question itself states the answer
   its toolset was refused
-                     a leak, or a toolset problem"""
+                     a leak, or a toolset problem
+
+With --actor, the simulator is audited instead of the world: each call of the
+oracle is asked of it too, and then once more in other words.
+  fields that agree  with the evidence, but for case, punctuation, order of lists
+  valid at first try responses of the model that needed no repair
+  leaks              state the final answer, of the responses to calls that did
+                     not ask for it
+  self-consistency   fields that were the same when asked in other words"""
 
 
 def build() -> argparse.ArgumentParser:
@@ -191,12 +228,20 @@ def build() -> argparse.ArgumentParser:
         _YOUR_POLICY,
     )
     _world_arguments(command, _REQUIRED)
+    _tool_arguments(command)
     names = ", ".join(POLICY_NAMES)
     command.add_argument(
         "--policy", required=True, metavar="NAME", help=f"{names}, or your own as module:attr (see below)"
     )
     command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
+    command.add_argument(
+        "--concurrency",
+        type=_least(1),
+        default=64,
+        metavar="N",
+        help="episodes at a time, if they wait (default 64)",
+    )
     command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
     command.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
     command = add(
@@ -211,10 +256,12 @@ def build() -> argparse.ArgumentParser:
         "audit",
         "Proves each question solvable or says why not; measures leaks and short cuts.",
         "  mtr-env audit MTR-HotpotQA-v0 --source dev.jsonl --json audit.json\n"
-        "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200",
+        "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200\n"
+        "  mtr-env audit MTR-Synthetic-v0 --limit 50 --actor llm --model tiny --base-url http://127.0.0.1:8000/v1",
         _LEGEND,
     )
     _world_arguments(command, _REQUIRED)
+    _tool_arguments(command)
     command.add_argument("--seed", type=int, default=0, metavar="S", help="question i has the seed S + i (default 0)")
     command.add_argument("--json", metavar="OUT", help="also write the report to this file")
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")

@@ -14,7 +14,8 @@ from typing import Any
 
 from mtr_env import world_build
 from mtr_env.audit import audit
-from mtr_env.cli import arguments, tables
+from mtr_env.audit_actor import audit_actor
+from mtr_env.cli import arguments, models, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.progress import Phases, Progress
 from mtr_env.env import MTREnv
@@ -88,11 +89,11 @@ def _as_options(message: str) -> str:
     return _OPTION.sub(lambda m: f"--{m[1].replace('_', '-')}" + (f" {m[2]}" if m[2] else ""), message)
 
 
-def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
+def _game(args: argparse.Namespace, *, say_which: bool = True, **plugs: Any) -> Game:
     """The game that the arguments ask for. ``say_which``: a data set's sample is not taken without being asked for."""
     _check_which(args, say_which)
     with _usage(_as_options):
-        return make_game(args.id, **_options(args))
+        return make_game(args.id, **_options(args), **plugs)
 
 
 def _check_which(args: argparse.Namespace, say_which: bool) -> None:
@@ -153,7 +154,14 @@ def _find_modules_here() -> None:
 
 
 def _run_run(args: argparse.Namespace) -> None:
-    game = _game(args)
+    with _usage():
+        asked = models.tool_actor(args)
+    if asked is None:
+        game = _game(args)
+    else:
+        if args.tool_actor in ("grounded", "ladder"):
+            args.corpus = None  # the actor has it
+        game = _game(args, tool_actor=asked.actor)
     _find_modules_here()
     with _usage():
         policy = load_policy(args.policy, game)
@@ -175,6 +183,7 @@ def _run_run(args: argparse.Namespace) -> None:
             policy_name=args.policy,
             episodes=args.episodes,
             seed=args.seed,
+            concurrency=args.concurrency,
             command=args.argv,
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,
@@ -193,7 +202,12 @@ def _run_score(args: argparse.Namespace) -> None:
 
 def _run_audit(args: argparse.Namespace) -> None:
     _check_writable(args.json)
+    with _usage():
+        asked = models.tool_actor(args)
     game = _game(args)
+    if asked is not None:
+        _audit_actor(args, game, asked)
+        return
     with Progress("questions", args.quiet) as progress:
         report = audit(
             game,
@@ -203,6 +217,25 @@ def _run_audit(args: argparse.Namespace) -> None:
     if args.json is not None:
         write_json(args.json, report)
     print(tables.audit(report))
+
+
+def _audit_actor(args: argparse.Namespace, game: Game, asked: models.Asked) -> None:
+    with _usage(), Progress("questions", args.quiet) as progress:
+        report = audit_actor(
+            game,
+            asked.actor,
+            seed=args.seed,
+            spent=asked.spent,
+            on_question=lambda done, total: progress(done, total, _cost(asked)),
+        )
+    if args.json is not None:
+        write_json(args.json, report)
+    print(tables.actor_audit(report))
+
+
+def _cost(asked: models.Asked) -> str:
+    spent = asked.spent() if asked.spent is not None else None
+    return f"${spent.cost:.2f}" if spent is not None and spent.cost is not None else ""
 
 
 def _run_world(args: argparse.Namespace) -> int | None:

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 
 from mtr_env.audit import AuditReport
+from mtr_env.audit_actor import ActorReport, Share
 from mtr_env.evaluate import Group, Interval, Summary
 from mtr_env.metrics import metrics
 from mtr_env.registration import DATASETS, SYNTHETIC
@@ -62,7 +63,7 @@ def _counts(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _title(report: Summary | AuditReport) -> str:
+def _title(report: Summary | AuditReport | ActorReport) -> str:
     where = f"{report.env_id}: {report.world}, split {report.split}, fingerprint {report.fingerprint}, source"
     rules = f"grammar {report.grammar}, rubric {report.rubric}, max_steps {report.max_steps}, seed {report.seed}"
     tools = f"tools {report.tool_maker}, {report.tool_actor}"
@@ -155,6 +156,40 @@ def audit(report: AuditReport) -> str:
     lines += _first("annotations dropped", [(item.question_id, item.text) for item in report.dropped])
     lines += [wrapped(f"warning: {warning}") for warning in report.warnings]
     return "\n".join(lines)
+
+
+def actor_audit(report: ActorReport) -> str:
+    """An audit of a ToolActor, with the first disagreements."""
+    rows = [("", "share", "95% interval", "of")]
+    rows += [_share("fields that agree", report.fields)]
+    rows += [_share(f"  {kind}", share) for kind, share in report.kinds.items()]
+    rows += [
+        _share("status agrees", report.status),
+        _share("valid at first try", report.first_try),
+        _share("invalid in the end", report.invalid),
+        _share("leaks", report.leaks),
+        _share("self-consistency", report.consistency),
+    ]
+    lines = [
+        _title(report),
+        wrapped(f"compared with {report.evidence}"),
+        "",
+        columns(rows),
+        "",
+        f"questions {report.questions}, calls {report.calls} (each asked twice), outages {report.outages}",
+        f"origins: {_counts(report.origins)}; tokens {report.input_tokens} in, {report.output_tokens} out",
+    ]
+    if report.spent is not None:
+        cost = "no --prices given" if report.spent.cost is None else f"${report.spent.cost:.4f}"
+        lines.append(f"requests {report.spent.requests}, {report.spent.retries} of them again; cost {cost}")
+    lines.append(f"took {report.seconds:.1f} s (`mtr-env audit --help` explains each line)")
+    lines += [wrapped(f"outage ({count}): {reason}") for reason, count in report.outage_reasons.items()]
+    found = [(d.question_id, f"{d.call} {d.field}: {d.found!r}, not {d.evidence!r}") for d in report.disagreements]
+    return "\n".join(lines + _first("disagreements", [(name, text[:300]) for name, text in found]))
+
+
+def _share(name: str, share: Share) -> tuple[str, str, str, str]:
+    return name, number(share.share), _interval(share.interval), str(share.of)
 
 
 def _first(what: str, findings: Sequence[tuple[str, str]]) -> list[str]:

@@ -8,13 +8,13 @@ from typing import Any
 
 from mtr_env.episode import Game
 from mtr_env.policies import POLICY_NAMES, make_policy
-from mtr_env.policies.base import EpisodicPolicy, Policy
+from mtr_env.policies.base import AnyPolicy, EpisodicPolicy
 
 
-def load_policy(name: str, game: Game) -> Policy | EpisodicPolicy:
+def load_policy(name: str, game: Game) -> AnyPolicy:
     """The policy called ``name`` for the episodes of ``game``.
 
-    ``module:attr`` is a :class:`~mtr_env.policies.base.Policy` (called with messages and tools), an
+    ``module:attr`` is a :class:`~mtr_env.policies.base.Policy` (called with messages and tools; may be ``async``), an
     :class:`~mtr_env.policies.base.EpisodicPolicy`, or a class or function without arguments that makes one,
     once. Raises ``ValueError`` for an unknown name or something else than a policy, ``ImportError`` when the module
     cannot be found.
@@ -63,7 +63,7 @@ def load_plug(name: str, what: str, method: str) -> Any:
     return found
 
 
-def _imported(name: str) -> Policy | EpisodicPolicy:
+def _imported(name: str) -> AnyPolicy:
     found = load_object(name, "Policy")
     if isinstance(found, type) or (_takes(found, 0) and not _takes(found, 2)):
         if not _takes(found, 0):
@@ -74,9 +74,7 @@ def _imported(name: str) -> Policy | EpisodicPolicy:
             f"Policy {name!r}: expected a callable of (messages, tools), or an object with for_episode(trace), found "
             f"{type(found).__name__}."
         )
-    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
-        raise ValueError(f"Policy {name!r} is asynchronous; expected one that returns its action.")
-    policy: Policy | EpisodicPolicy = found
+    policy: AnyPolicy = found
     return policy
 
 

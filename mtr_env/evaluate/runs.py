@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,9 +23,9 @@ from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.players import load_policy
 from mtr_env.evaluate.summary import Summary, summarize
-from mtr_env.policies.base import EpisodicPolicy, Policy
+from mtr_env.policies.base import AnyPolicy, is_async
 from mtr_env.reward import Rubric
-from mtr_env.rollout import play
+from mtr_env.rollout import aplay_many, note, play
 from mtr_env.trace import Setup, Trace, decode, encode
 
 logger = logging.getLogger("mtr_env")
@@ -142,12 +143,13 @@ def _cut_torn_line(file: IO[bytes]) -> int:
 
 def run(
     game: Game,
-    policy: str | Policy | EpisodicPolicy,
+    policy: str | AnyPolicy,
     out: str | os.PathLike[str],
     *,
     policy_name: str | None = None,
     episodes: int | None = None,
     seed: int = 0,
+    concurrency: int = 64,
     command: Sequence[str] = (),
     on_episode: Callable[[int, int, Trace], None] | None = None,
     say: Say = logger.warning,
@@ -157,7 +159,9 @@ def run(
     ``policy`` is one, or its name for :func:`~mtr_env.evaluate.players.load_policy`; ``policy_name`` stands in the
     files (for a policy without a name its class or function is named).
     Episodes that the folder holds already are not played again, so the same call goes on after an interruption, and
-    one with more ``episodes`` goes further. After each episode ``on_episode(done, episodes, trace)`` is called; what a
+    one with more ``episodes`` goes further. An asynchronous policy, and any policy where the ToolActor waits for a
+    network (``remote``), plays ``concurrency`` episodes at a time; lines are written as episodes end, and put into the
+    order of the episodes when all have. After each episode ``on_episode(done, episodes, trace)`` is called; what a
     user should know otherwise is passed to ``say``. The result is that of an uninterrupted run, byte for byte, when
     the policy's actions depend on the episode only (those of this package's do).
 
@@ -185,24 +189,93 @@ def run(
         todo = [i for i in range(episodes) if i not in done]
         if todo:
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
-        env = MTREnv(game)
-        for count, i in enumerate(todo, episodes - len(todo) + 1):
-            question_id = ids[i % len(ids)]
-            try:
-                trace = play(env, player, question_id=question_id, seed=seed + i)
-            except Exception as error:
-                error.add_note(
-                    f"mtr-env: this was episode {i + 1} of {episodes} (question {question_id!r}, seed {seed + i}). "
-                    f"{count - 1} finished episodes are kept in {path}; the same command goes on from there."
-                )
-                raise
+        kept = episodes - len(todo)
+
+        def keep(trace: Trace) -> None:
+            nonlocal kept
             file.write(encode(trace) + b"\n")
             file.flush()
+            kept += 1
             if on_episode is not None:
-                on_episode(count, episodes, trace)
+                on_episode(kept, episodes, trace)
+
+        starts = ((ids[i % len(ids)], seed + i) for i in todo)
+        try:
+            if is_async(player) or getattr(game.tool_actor, "remote", False):
+                _wait(_play_many(game, player, starts, concurrency, keep))
+            else:
+                _play_each(game, player, starts, keep)
+        except Exception as error:
+            error.add_note(f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there.")
+            raise
+        _sort(path)
         summary = summarize(read_traces(path, say), game.rubric, name)
         write_json(folder / "summary.json", summary)
     return summary
+
+
+def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep: Callable[[Trace], None]) -> None:
+    env = MTREnv(game)
+    for question_id, seed in starts:
+        try:
+            trace = play(env, policy, question_id=question_id, seed=seed)
+        except Exception as error:
+            error.add_note(note(question_id, seed))
+            raise
+        keep(trace)
+
+
+async def _play_many(
+    game: Game, policy: AnyPolicy, starts: Iterable[tuple[str, int]], concurrency: int, keep: Callable[[Trace], None]
+) -> None:
+    from contextlib import aclosing
+
+    async with aclosing(aplay_many(game, policy, starts, concurrency=concurrency)) as episodes:
+        async for trace in episodes:
+            keep(trace)
+
+
+def _wait(coroutine: Coroutine[Any, Any, None]) -> None:
+    """Runs a coroutine to its end, in a thread where this one has an event loop that runs already (a notebook)."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(coroutine)
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, coroutine).result()
+
+
+def _sort(path: Path) -> None:
+    """Puts the lines of a file of traces into the order of their episode seeds; a kill leaves the old file or the new
+    one. So the same episodes make the same file, whichever ended first."""
+    places: list[tuple[int, int, int]] = []  # seed, start, end of a line
+    with open(path, "rb") as file:
+        start = 0
+        for line in file:
+            places.append((_SEED.decode(line).seed, start, start + len(line)))
+            start += len(line)
+        if all(a < b for a, b in pairwise(places)):
+            return
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        with open(beside, "wb") as sorted_file:
+            for _, start, end in sorted(places):
+                file.seek(start)
+                sorted_file.write(file.read(end - start))
+    os.replace(beside, path)
+
+
+class _Seed(Struct):
+    """What a trace's place in its file follows from."""
+
+    seed: int
+
+
+_SEED = msgspec.json.Decoder(_Seed)
 
 
 def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say) -> set[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from mtr_env.errors import MTRError
+from mtr_env.errors import InfrastructureError, MTRError
 from mtr_env.policies import reading
 from mtr_env.policies.base import Messages, Policy, Tools
 from mtr_env.trace import Trace
@@ -59,4 +59,8 @@ class _Recording:
                 f"{len(self.trace.steps)} actions and the episode asks for one more; was it recorded with fewer steps "
                 "or another ToolActor?"
             )
-        return self.trace.steps[turn].action
+        step = self.trace.steps[turn]
+        for fault in step.faults:
+            if fault.kind == "infrastructure" and fault.call is None:  # the policy's own endpoint had failed
+                raise InfrastructureError(fault.message.removeprefix("policy: "))
+        return step.action

@@ -12,7 +12,7 @@ from mtr_env.tool import ToolSpec
 from mtr_env.trace import Call, Response, Step, Trace, canonical
 
 
-class CallKey(Struct, frozen=True):
+class CallKey(Struct, frozen=True, gc=False):
     """What randomness in a response may depend on: ``seed``, ``question_id``, :attr:`call` and :attr:`attempt`, and
     nothing else. The last two are worked out when looked at; an actor without randomness never does.
 
@@ -37,7 +37,7 @@ class CallKey(Struct, frozen=True):
         return sum(step.calls.count(self.made) for step in self.steps) + self.beside.count(self.made)
 
 
-class History(Struct, frozen=True):
+class History(Struct, frozen=True, gc=False):
     """The calls of an episode whose responses the policy saw, each with its response, in order; made when looked at."""
 
     trace: Trace
@@ -55,7 +55,7 @@ class History(Struct, frozen=True):
         return pairs[index]
 
 
-class ToolRequest(Struct, frozen=True):
+class ToolRequest(Struct, frozen=True, gc=False):
     """One call to respond to, with everything an actor may know about it."""
 
     call: Call
@@ -84,8 +84,33 @@ class ToolActor(Protocol):
 
 
 @runtime_checkable
+class AsyncToolActor(ToolActor, Protocol):
+    """A ToolActor that asynchronous episodes (:func:`~mtr_env.rollout.aplay_many`) await, each as soon as its turn
+    ends; one without ``arespond`` is asked for ``respond``, during which every episode stands still."""
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        """As ``respond``; the same request has the same response in either form."""
+
+
+@runtime_checkable
 class BatchToolActor(ToolActor, Protocol):
     """A ToolActor that answers many calls of different episodes at once."""
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
         """The responses in the order of the requests; a failed one is the exception, the others are not affected."""
+
+
+def exchanges(trace: Trace, view: View) -> Iterator[tuple[ToolRequest, Response]]:
+    """The calls of a trace whose responses the policy saw, each as the request that its actor got, with the response.
+    ``view`` is that of the trace's question."""
+    specs = {tool.name: tool for tool in trace.toolset.tools}
+    for number, step in enumerate(trace.steps):
+        before = trace.upto(number)
+        faulty = {fault.call for fault in step.faults}
+        pending: tuple[tuple[Call, Response], ...] = ()
+        for i, (call, response) in enumerate(zip(step.calls, step.responses, strict=True)):
+            if response is None or i in faulty:
+                continue
+            key = CallKey(trace.seed, trace.question.id, call, before.steps, step.calls[:i])
+            yield ToolRequest(call, specs[call.name], view, History(before, pending), key), response
+            pending = (*pending, (call, response))

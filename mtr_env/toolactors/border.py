@@ -7,7 +7,7 @@ A ``ToolsetError`` is no outage but a mistake in the set-up (tools that the acto
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.toolactors.base import BatchToolActor, ToolActor, ToolRequest
@@ -20,6 +20,29 @@ def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     """An actor's response to one request, or what it raised."""
     try:
         return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    except ToolsetError:
+        raise
+    except Exception as error:  # any class: see the module's docstring
+        log_outage(error)
+        return error
+
+
+async def ask(actor: ToolActor, request: ToolRequest) -> Response:
+    """An actor's response, awaited where it is an ``AsyncToolActor``; for actors around another one. Raises what the
+    actor raises."""
+    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
+    if answer is None:
+        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+    return await answer(request)
+
+
+async def arespond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
+    """As :func:`respond`, without standing still where the actor is an ``AsyncToolActor``."""
+    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
+    if answer is None:
+        return respond(actor, request)
+    try:
+        return await answer(request)
     except ToolsetError:
         raise
     except Exception as error:  # any class: see the module's docstring

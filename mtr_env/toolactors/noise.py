@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from mtr_env import draw
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import respond_many
+from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
 
 KINDS = ("tool_failure", "not_found", "partial", "contradicting")
@@ -58,24 +59,82 @@ class Noise(Struct, frozen=True):
         return not any(getattr(self, kind) for kind in KINDS)
 
 
-class NoisyToolActor:
-    """Adds noise to another ToolActor. Which call is hit, and how, is a function of seed, question, call and attempt:
-    the same call again is a new draw, so a retry after a failure can succeed."""
+class NoiseSchedule(Struct, frozen=True):
+    """Noise that changes as training goes on: at each progress in [0, 1] of ``points`` (in rising order) a
+    :class:`Noise`, linear between two points, constant before the first and after the last.
 
-    def __init__(self, inner: ToolActor, noise: float | Mapping[str, float] | Noise) -> None:
+    With ``seeds``, an episode's progress is where its seed lies from the first of them (0) to the second (1): a saved
+    trace then says all that its noise depends on. Without, the trainer calls :meth:`NoisyToolActor.set_progress`.
+    """
+
+    points: tuple[tuple[float, Noise], ...]
+    seeds: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        places = [place for place, _ in self.points]
+        if not places or sorted(set(places)) != places or not 0 <= places[0] <= places[-1] <= 1:
+            raise ValueError(f"A schedule's points are at rising places in [0, 1], found {places}.")
+        if self.seeds is not None and not self.seeds[0] < self.seeds[1]:
+            raise ValueError(f"seeds are the first and the last, which is larger, found {self.seeds}.")
+
+    @classmethod
+    def of(
+        cls, points: Mapping[float, float | Mapping[str, float] | Noise], seeds: tuple[int, int] | None = None
+    ) -> NoiseSchedule:
+        """From progress to noise in any form that :meth:`Noise.of` takes.
+
+        >>> NoiseSchedule.of({0.0: 0.0, 1.0: 0.4}).at(0.5).partial
+        0.05
+        """
+        return cls(tuple([(float(place), Noise.of(noise)) for place, noise in points.items()]), seeds)
+
+    def at(self, progress: float) -> Noise:
+        """The noise at a progress."""
+        after = bisect_right(self.points, progress, key=lambda point: point[0])
+        if after == 0 or after == len(self.points):
+            return self.points[max(after - 1, 0)][1]
+        (a, low), (b, high) = self.points[after - 1 : after + 1]
+        share = (progress - a) / (b - a)
+        return Noise(*[(1 - share) * getattr(low, kind) + share * getattr(high, kind) for kind in KINDS])
+
+    def progress_of(self, seed: int) -> float:
+        """The progress of the episode with this seed; only with ``seeds``."""
+        assert self.seeds is not None
+        first, last = self.seeds
+        return min(max((seed - first) / (last - first), 0.0), 1.0)
+
+
+class NoisyToolActor:
+    """Adds noise to another ToolActor. Which call is hit, and how, is a function of seed, question, call and attempt
+    (with a :class:`NoiseSchedule`, of the progress too): the same call again is a new draw, so a retry after a failure
+    can succeed. Put it around a cassette, not into one: what is recorded is then free of noise."""
+
+    def __init__(self, inner: ToolActor, noise: float | Mapping[str, float] | Noise | NoiseSchedule) -> None:
         self.inner = inner
-        self.noise = Noise.of(noise)
-        settings = ", ".join(f"{kind}={getattr(self.noise, kind):g}" for kind in KINDS)
-        self.name = f"{inner.name} + noise({settings})"
+        self.noise = noise if isinstance(noise, NoiseSchedule) else Noise.of(noise)
+        self.progress = 0.0
+        self.name = f"{inner.name} + noise({_settings(self.noise)})"
         self.remote: bool = getattr(inner, "remote", False)
         self.uses_history: bool = getattr(inner, "uses_history", False)
 
     def __deepcopy__(self, memo: object) -> NoisyToolActor:
         return self
 
+    def set_progress(self, progress: float) -> None:
+        """Where training stands, in [0, 1]: for a schedule without ``seeds``, from the next response on."""
+        if not isinstance(self.noise, NoiseSchedule) or self.noise.seeds is not None:
+            raise ValueError("set_progress is for a NoiseSchedule without seeds=, which says the progress itself.")
+        if not 0 <= progress <= 1:
+            raise ValueError(f"progress lies in [0, 1], found {progress}.")
+        self.progress = progress
+
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
         return self._disturb(self.inner.respond(call, spec, view, history, key), spec, view, key)
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        """See :class:`~mtr_env.toolactors.base.AsyncToolActor`."""
+        return self._disturb(await ask(self.inner, request), request.spec, request.view, request.key)
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; one by one where the inner actor has no batch form."""
@@ -86,12 +145,22 @@ class NoisyToolActor:
         ]
 
     def _disturb(self, response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:
+        noise = self.noise
+        if isinstance(noise, NoiseSchedule):
+            noise = noise.at(self.progress if noise.seeds is None else noise.progress_of(key.seed))
         point = draw.uniform("noise", key.seed, key.question_id, key.call, key.attempt)
         for kind in KINDS:
-            point -= getattr(self.noise, kind)
+            point -= getattr(noise, kind)
             if point < 0:
                 return _DISTURB[kind](response, spec, view, key) or response
         return response
+
+
+def _settings(noise: Noise | NoiseSchedule) -> str:
+    if isinstance(noise, Noise):
+        return ", ".join(f"{kind}={getattr(noise, kind):g}" for kind in KINDS)
+    points = "; ".join(f"at {place:g}: {_settings(stage)}" for place, stage in noise.points)
+    return points + ("" if noise.seeds is None else f"; seeds {noise.seeds[0]} to {noise.seeds[1]}")
 
 
 def _tool_failure(response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:

@@ -20,3 +20,11 @@ class ToolMaker(Protocol):
 
     def make(self, question: Question, key: str = "") -> Toolset:
         """The tools of one question; the same question and key give the same toolset."""
+
+
+@runtime_checkable
+class AsyncToolMaker(ToolMaker, Protocol):
+    """A ToolMaker that asynchronous episodes await, so that many questions' tools are written at once."""
+
+    async def amake(self, question: Question, key: str = "") -> Toolset:
+        """As ``make``."""

@@ -1,0 +1,249 @@
+"""The client of a chat endpoint: one request in, one completion or one ``ModelError`` out."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+import weakref
+from collections.abc import Sequence
+from random import SystemRandom
+from typing import Any
+
+from msgspec import Struct, structs
+
+from mtr_env.llm.dialect import Dialect, bare_json
+from mtr_env.llm.endpoint import Endpoint, ModelError, read_key, scrub
+from mtr_env.llm.lanes import Lane, Lanes, import_openai, make_clients
+from mtr_env.llm.reply import Completion, Failure, read, refused
+from mtr_env.tool import Schema
+from mtr_env.trace import Usage
+
+__all__ = ["ChatClient", "Completion", "ModelError", "Spent"]
+
+logger = logging.getLogger("mtr_env")
+
+BACKOFF = 0.5  # seconds before the first retry; doubled each time
+LONGEST_BACKOFF = 16.0
+_JITTER = SystemRandom()  # touches no stream that a user seeded, and differs after a fork
+
+
+class Spent(Struct, frozen=True):
+    """What a client has used in this process. ``cost`` in USD, ``None`` without prices.
+
+    ``requests`` counts what was sent, with ``retries``, the requests sent again after a failure.
+    """
+
+    requests: int = 0
+    retries: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost: float | None = None
+
+
+class ChatClient:
+    """A model behind an OpenAI-compatible chat endpoint (extra ``llm``).
+
+    ``base_url`` is the server's (``http://127.0.0.1:8000/v1``); without it, ``OPENAI_BASE_URL`` or OpenAI itself. The
+    key is read from the environment variable ``key_variable`` when it is needed and kept nowhere; servers other than
+    OpenAI may do without. At most ``concurrency`` requests are under way per event loop, each bounded by ``timeout``
+    seconds from sending to the last byte. What may pass (429, 408, 409, 5xx, timeouts, broken connections, bodies that
+    are no completion) is sent again up to ``retries`` times, after the wait that the server asks for (at most 60 s) or
+    one that doubles from half a second. ``prices`` are USD per million input and output tokens. ``temperature=None``
+    sends none, for models that refuse it.
+
+    A server that refuses structured output gets the schema in the prompt from then on. One client may serve many
+    threads and event loops; a copy is the client itself, a pickle holds its settings. It counts from 0 in every
+    process.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        base_url: str | None = None,
+        key_variable: str = "OPENAI_API_KEY",
+        concurrency: int = 64,
+        timeout: float = 60.0,
+        retries: int = 6,
+        prices: tuple[float, float] | None = None,
+        temperature: float | None = 0.0,
+        max_output_tokens: int = 1024,
+    ) -> None:
+        if not model:
+            raise ValueError("model is the name that the server knows it by, such as 'gpt-5-mini'.")
+        for name, value, least in (("concurrency", concurrency, 1), ("retries", retries, 0)):
+            if value < least:
+                raise ValueError(f"{name} is at least {least}, found {value}.")
+        if not timeout > 0 or max_output_tokens < 1:
+            raise ValueError(f"timeout and max_output_tokens are positive, found {timeout} and {max_output_tokens}.")
+        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
+        self.model, self.key_variable = model, key_variable
+        self.concurrency, self.timeout, self.retries, self.prices = concurrency, timeout, retries, prices
+        self.temperature, self.max_output_tokens = temperature, max_output_tokens
+        self._endpoint = Endpoint.of(base_url)
+        self._settings = {
+            "model": model,
+            "base_url": base_url,
+            "key_variable": key_variable,
+            "concurrency": concurrency,
+            "timeout": timeout,
+            "retries": retries,
+            "prices": prices,
+            "temperature": temperature,
+            "max_output_tokens": max_output_tokens,
+        }
+        heat = "default" if temperature is None else f"{temperature:g}"
+        self.name = f"{model}(temperature={heat}, max_output_tokens={max_output_tokens})"
+        self._dialect = Dialect("max_completion_tokens" if self._endpoint.is_openai else "max_tokens")
+        self._begin()
+
+    def _begin(self) -> None:
+        """What belongs to this process: connections, and the counts."""
+        self._lanes = Lanes()
+        self._tally = _Tally()
+        self._end = weakref.finalize(self, self._lanes.close)
+        self._end.atexit = False
+        _CLIENTS.add(self)
+
+    def __repr__(self) -> str:
+        return f"ChatClient({self.name!r})"
+
+    def __deepcopy__(self, memo: object) -> ChatClient:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _restore, (self._settings,)
+
+    @property
+    def spent(self) -> Spent:
+        """What was used so far in this process."""
+        return self._tally.spent(self.prices)
+
+    async def complete(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        schema: Schema | None = None,
+        tools: list[dict[str, Any]] | None = None,
+        seed: int | None = None,
+        temperature: float | None = None,
+    ) -> Completion:
+        """The model's answer to a conversation; with ``schema``, ``text`` is meant to be JSON that satisfies it.
+
+        ``temperature`` takes the place of the client's. A refusal or a filtered answer is a ``finish_reason``. Raises
+        :class:`ModelError` when there is no answer after the retries, or at once when no retry can help.
+        """
+        heat = self.temperature if temperature is None else temperature
+        wanted = {
+            "model": self.model,
+            "messages": list(messages),
+            "temperature": heat,
+            "seed": seed,
+            "tools": tools or None,
+        }
+        body = {name: value for name, value in wanted.items() if value is not None}
+        key = read_key(self.key_variable, self._endpoint)
+        lane = await self._lanes.current(
+            lambda: make_clients(self._endpoint, key, self.timeout, self.concurrency), self.concurrency
+        )
+        outcome = await self._ask(lane, body, schema)
+        if isinstance(outcome, Failure):
+            raise ModelError(self._explain(outcome, key))
+        return outcome if schema is None else structs.replace(outcome, text=bare_json(outcome.text))
+
+    async def _ask(self, lane: Lane, body: dict[str, Any], schema: Schema | None) -> Completion | Failure:
+        """Sends a request until it is answered, or no retry can help, or none is left."""
+        sent = retries = 0
+        while True:
+            try:
+                content = self._dialect.write(body, schema, self.max_output_tokens)
+            except UnicodeEncodeError:
+                return Failure("a message is not valid Unicode text", retry=False)
+            outcome = await self._send(lane, content, again=sent > 0)
+            sent += 1
+            if isinstance(outcome, Completion):
+                return outcome
+            self._dialect.learn(outcome, content)
+            if self._dialect.write(body, schema, self.max_output_tokens) != content:
+                continue  # in another form, at once
+            if not outcome.retry or retries >= self.retries:
+                many = f" (after {sent} requests)" if sent > 1 else ""
+                return outcome._replace(problem=outcome.problem.rstrip(".") + many)
+            await asyncio.sleep(_backoff(retries) if outcome.after is None else outcome.after)
+            retries += 1
+
+    async def _send(self, lane: Lane, content: bytes, *, again: bool) -> Completion | Failure:
+        """One request, within the bounds of concurrency and time. What the libraries raise ends here."""
+        openai, httpx2 = import_openai()
+        async with lane.place() as openai_client:
+            self._tally.sent(again)
+            try:
+                async with asyncio.timeout(self.timeout):
+                    response = await openai_client.post("/chat/completions", cast_to=httpx2.Response, content=content)
+            except (TimeoutError, openai.APITimeoutError):
+                return Failure(f"no whole answer within {self.timeout:g} s", retry=True)
+            except openai.APIStatusError as error:
+                return refused(error.status_code, error.body, error.response.headers)
+            except (openai.APIConnectionError, httpx2.HTTPError, OSError) as error:
+                return Failure(f"the connection failed ({type(error.__cause__ or error).__name__})", retry=True)
+        outcome = read(response.content, response.headers.get("content-type", ""))
+        self._tally.used(outcome.usage)
+        return outcome
+
+    def _explain(self, failure: Failure, key: str) -> str:
+        """A failure as a sentence that names the model, the server and the fix, and holds no secret."""
+        fix = {
+            401: f"Check the key in the environment variable {self.key_variable}",
+            403: f"The key in the environment variable {self.key_variable} may not use this model",
+            404: "Check the model's name and base_url, which mostly ends in /v1",
+        }.get(failure.status or 0)
+        if failure.status in (400, 422) and "temperature" in failure.problem:
+            fix = "Give temperature=None for a model that takes none"
+        problem = scrub(failure.problem, (key, *self._endpoint.secrets))
+        return f"{self.model!r} at {self._endpoint.url}: {problem.rstrip('.')}.{f' {fix}.' if fix else ''}"
+
+
+def _restore(settings: dict[str, Any]) -> ChatClient:
+    return ChatClient(**settings)
+
+
+_CLIENTS: weakref.WeakSet[ChatClient] = weakref.WeakSet()
+
+
+def _begin_in_child() -> None:
+    for client in list(_CLIENTS):
+        client._end.detach()
+        client._begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+
+
+def _backoff(retries: int) -> float:
+    """Seconds before the next request: doubled each time, and spread so that clients do not come back together."""
+    return float(min(LONGEST_BACKOFF, BACKOFF * 2**retries) * (0.5 + _JITTER.random() / 2))
+
+
+class _Tally:
+    """Counts from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts = [0, 0, 0, 0]
+
+    def sent(self, again: bool) -> None:
+        self._add(1, int(again), 0, 0)
+
+    def used(self, usage: Usage) -> None:
+        self._add(0, 0, usage.input_tokens, usage.output_tokens)
+
+    def _add(self, *counts: int) -> None:
+        with self._lock:
+            self._counts = [old + new for old, new in zip(self._counts, counts, strict=True)]
+
+    def spent(self, prices: tuple[float, float] | None) -> Spent:
+        requests, retries, read, written = self._counts
+        cost = None if prices is None else (read * prices[0] + written * prices[1]) / 1e6
+        return Spent(requests, retries, read, written, cost)
