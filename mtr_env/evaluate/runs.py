@@ -206,9 +206,7 @@ def run(
             else:
                 _play_each(game, player, starts, keep)
         except Exception as error:
-            error.add_note(
-                f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there."
-            )
+            error.add_note(f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there.")
             raise
         _sort(path)
         summary = summarize(read_traces(path, say), game.rubric, name)
