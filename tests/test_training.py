@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     out = tmp_path_factory.mktemp("model")
     pretrain.main(
-        ["--steps", "1", "--copying", "0", "--batch", "2", "--width", "32", "--layers", "2", "--out", str(out)]
+        ["--steps", "1", "--copying", "0", "--batch-tokens", "640", "--width", "32", "--layers", "2", "--out", str(out)]
     )
     return out
 
@@ -144,6 +143,75 @@ def test_grpo_goes_on_after_a_kill_as_if_nothing_had_happened(model: Path, tmp_p
     assert curves[0] == curves[1]
 
 
+def test_sorting_and_cutting_keeps_every_sequence_and_leaves_little_padding() -> None:
+    import torch
+
+    from train.trainer import sorted_and_cut
+
+    generator = torch.Generator().manual_seed(0)
+    prompts, completions = (torch.randint(1, most + 1, (12,), generator=generator) for most in (5, 9))
+    step = {
+        "prompt_mask": (torch.arange(5) >= 5 - prompts[:, None]).long(),
+        "completion_mask": (torch.arange(9) < completions[:, None]).long(),
+        "advantages": torch.arange(12.0),
+        "num_items_in_batch": torch.tensor(40),
+        "images": None,
+        "names": [str(i) for i in range(12)],
+    }
+    step["prompt_ids"] = step["prompt_mask"] * torch.randint(10, 99, (12, 5), generator=generator)
+    step["completion_ids"] = step["completion_mask"] * torch.randint(10, 99, (12, 9), generator=generator)
+
+    def sequences(batches: list[dict[str, Any]]) -> dict[str, list[int]]:
+        found = {}
+        for batch in batches:
+            masks = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1).bool()
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+            for i, name in enumerate(batch["names"]):
+                assert batch["advantages"][i] == int(name)
+                found[name] = ids[i][masks[i]].tolist()
+        return found
+
+    def part(value: Any, rows: slice) -> Any:
+        return value if value is None or value is step["num_items_in_batch"] else value[rows]
+
+    batches = [{k: part(v, slice(i, i + 4)) for k, v in step.items()} for i in (0, 4, 8)]
+    after = sorted_and_cut(batches)
+    assert sequences(after) == sequences([step])
+    for batch in after:
+        assert batch["prompt_mask"].any(0).all() and batch["completion_mask"].any(0).all()
+        assert batch["num_items_in_batch"] == 40 and batch["images"] is None
+    widths = [batch["prompt_ids"].shape[1] + batch["completion_ids"].shape[1] for batch in after]
+    assert widths == sorted(widths) and widths[0] < widths[-1]
+
+
+def test_cutting_the_padding_leaves_the_step_as_it_was(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+    from safetensors.torch import load_file
+
+    from mtr_env.adapters.trl import Rollouts
+    from train import grpo, trainer
+
+    def unequal(self: Rollouts, mtr_reward: list[float], **_: Any) -> list[float]:
+        return [float(i % 3) for i in range(len(mtr_reward))]  # a random model's rewards are all 0
+
+    monkeypatch.setattr(Rollouts, "reward", unequal)
+
+    def weights(name: str) -> torch.Tensor:
+        out = tmp_path / name
+        options = [*GRPO, "--steps", 1, "--groups", 4, "--accumulate", 4, "--max-turn-tokens", 40, "--eval-every", 0]
+        grpo.main([*map(str, options), "--model", str(model), "--out", str(out)])
+        return torch.cat([tensor.flatten() for tensor in load_file(out / "model.safetensors").values()])
+
+    cut = weights("cut")
+    monkeypatch.setattr(trainer, "sorted_and_cut", lambda batches: batches)
+    whole = weights("whole")
+    begun = torch.cat([tensor.flatten() for tensor in load_file(model / "model.safetensors").values()])
+    assert (whole - begun).norm() > 0.1
+    assert (whole - cut).norm() < 0.02 * (whole - begun).norm()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -167,9 +235,9 @@ def test_grpo_refuses_what_cannot_work_and_says_what_would(
 
 
 @pytest.fixture
-def recipe(model: Path) -> Iterator[str]:
-    """The name of a recipe that runs in seconds."""
-    file = ROOT / "train/recipes/a_test_of_the_programs.toml"
+def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of a recipe that runs in seconds."""
+    file = tmp_path_factory.mktemp("recipe") / "seconds.toml"
     world = 'split = "{}"\ngrammar = "hermes-compact"\n'
     few = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
     file.write_text(
@@ -178,8 +246,7 @@ def recipe(model: Path) -> Iterator[str]:
         f'[grpo]\n{world.format("train")}{few}max_turn_tokens = 8\neval_split = "validation"\n'
         f"[measure]\n{world.format('test')}max_turn_tokens = 8\n"
     )
-    yield file.stem
-    file.unlink()
+    return str(file)
 
 
 def test_the_demonstration_runs_every_stage_once(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from mtr_env.policies import make_policy
 from mtr_env.rollout import play
 from mtr_env.transcript import transcript
 from train import grpo, measure, sft
-from train.options import RECIPES, option, parse
+from train.options import option, parse, recipe_file
 
 MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
 """The rows that a model plays, each with the stage that made it; the base comes with the repository."""
@@ -177,7 +177,7 @@ def draw_curves(out: Path) -> Path:
 def remember_settings(args: Args) -> None:
     """Writes what the folder is made with; raises ``SystemExit`` when it was made with something else."""
     file = args.out / "settings.json"
-    settings = {"seed": args.seed, "episodes": args.episodes, "recipe": (RECIPES / f"{args.stages}.toml").read_text()}
+    settings = {"seed": args.seed, "episodes": args.episodes, "recipe": recipe_file(args.stages).read_text()}
     if file.exists() and json.loads(file.read_text()) != settings:
         raise SystemExit(f"{args.out} was made with other settings ({file}); remove it or choose another --out.")
     write_json(file, settings)

@@ -123,10 +123,10 @@ def main(argv: list[str] | None = None) -> None:
     game = args.game(args.questions, rubric=args.rubric)
     import torch
     from transformers.trainer_utils import get_last_checkpoint
-    from trl import GRPOTrainer
 
     from train.callbacks import Evaluate
     from train.sampler import CachedSampler
+    from train.trainer import TrimmedGRPOTrainer
 
     torch.manual_seed(args.seed)
     model, tokenizer = load(args.model, args.max_tokens)
@@ -145,7 +145,7 @@ def main(argv: list[str] | None = None) -> None:
         player = Rollouts(held_out.game(args.eval_questions), tokenizer, **args.limits())
         greedy = CachedSampler(model, tokenizer, temperature=0.0)
         callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
-    trainer = GRPOTrainer(
+    trainer = TrimmedGRPOTrainer(
         model=model,
         reward_funcs=rollouts.reward,
         rollout_func=rollouts,

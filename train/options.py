@@ -19,14 +19,14 @@ Options = TypeVar("Options")
 def parse(kind: type[Options], program: str, description: str, argv: list[str] | None = None) -> Options:
     """The options of a program: the dataclass's defaults, then those of ``--recipe NAME``, then the command line.
 
-    A recipe is ``train/recipes/NAME.toml`` with one table for each program. Raises ``SystemExit`` with a sentence for
+    A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises ``SystemExit`` with a sentence for
     an unknown recipe, an option in it that the program does not have, or a value of another type.
     """
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(prog=f"python -m train.{program}", description=description)
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
-    parser.add_argument("--recipe", help=f"take the options of a recipe first; one of: {known}")
+    parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
     for name, field in fields.items():
         option = f"--{name.replace('_', '-')}"
         help_ = f"{field.metadata.get('help', '')} (default: {field.default})".replace("%", "%%")
@@ -41,6 +41,11 @@ def parse(kind: type[Options], program: str, description: str, argv: list[str] |
     return kind(**values)
 
 
+def recipe_file(name: str) -> Path:
+    """Where a recipe is: one of ours by its name, any other by its path."""
+    return Path(name) if name.endswith(".toml") else RECIPES / f"{name}.toml"
+
+
 def _reader(hint: Any) -> Any:
     """What reads an option of this type from text."""
     if isinstance(hint, types.UnionType):
@@ -51,7 +56,7 @@ def _reader(hint: Any) -> Any:
 def _recipe(
     name: str, program: str, fields: dict[str, Any], hints: dict[str, Any], parser: argparse.ArgumentParser
 ) -> dict[str, Any]:
-    path = RECIPES / f"{name}.toml"
+    path = recipe_file(name)
     if not path.exists():
         parser.error(
             f"there is no recipe {name!r}; expected one of {', '.join(p.stem for p in RECIPES.glob('*.toml'))}"

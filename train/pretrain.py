@@ -18,23 +18,30 @@ The world's seed is another than that of any split of it, and the names are thos
 from __future__ import annotations
 
 import json
-import math
+import re
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mtr_env.question import Fact
+from agents.thoughts import thought
+from mtr_env.question import Fact, Question
 from mtr_env.registration import SYNTHETIC, make_game
+from mtr_env.toolmakers.specs import CALCULATE, FIND_IN_PAGE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
+from mtr_env.trace import Call
 from mtr_env.worlds.synthetic_text import ASK
 from train.options import option, parse
 from train.tokenizer import build
 
 ROPE_THETA = 10_000.0
 WORLD_SEED = 1_000_003  # no split of the world that anything is trained or measured on
+LENGTHS = (224, 224, 448, 224, 224, 640)  # tokens a row, by turns: as long as episodes are
+SAVE_EVERY = 1000
 
 
 @dataclass
@@ -42,11 +49,10 @@ class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
-    steps: int = option(1500, "optimisation steps")
+    steps: int = option(9000, "optimisation steps")
     copying: int = option(250, "the first steps, on random tokens only")
-    batch: int = option(32, "sequences a step")
-    length: int = option(224, "tokens a sequence")
-    lr: float = option(3e-3, "peak learning rate (warm-up over 5% of the steps, then cosine to a tenth)")
+    batch_tokens: int = option(7168, "tokens a step")
+    lr: float = option(3e-3, "peak learning rate; it falls over the last 30% of the steps")
     seed: int = option(0, "weights and data follow from it")
     width: int = option(128, "size of the hidden states")
     layers: int = option(4, "transformer blocks")
@@ -107,84 +113,147 @@ def copy_row(ids: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
         at += size
 
 
-class Author:
-    """Writes the rows that are text, without end: (ids, labels), both of ``length`` tokens."""
+Pieces = list[tuple[str, bool]]  # a text in pieces, and whether one that has read so far can know the piece
 
-    def __init__(self, seed: int, length: int) -> None:
+
+class Author:
+    """Writes the rows that are text, without end."""
+
+    def __init__(self, seed: int) -> None:
         self.tokenizer = build()
-        self.length = length
         self.random = Random(seed)
         world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000).world
         self.questions = (world.question(question_id) for question_id in world.ids)
+        self.kinds = (self.reading, self.using, self.decomposing, self.following, self.following, self.following)
 
-    def reading(self) -> tuple[list[int], list[int]]:
-        """Two paragraphs with questions about their facts; the answers have labels."""
-        question, pick = next(self.questions), self.random
-        pages = pick.sample(range(len(question.paragraphs)), min(2, len(question.paragraphs)))
-        told = [sentence for page in pages for sentence in question.paragraphs[page].sentences]
-        facts = [fact for fact in question.facts if int(fact.sources[0][1:].partition("s")[0]) in pages]
-        row = [(" ".join(told), False)]
-        for fact in pick.sample(facts, len(facts)):
-            row += [(f"\n{self._ask(fact)}", False), (f" {fact.object}.", True)]
-        return self._row(row)
-
-    def following(self, *, asked_first: bool) -> tuple[list[int], list[int]]:
-        """A multi-hop question and its decomposition, which has labels; the facts stand before the question, or each
-        where its part of the question is asked."""
-        question, pick = next(self.questions), self.random
-        named = {ref for unit in question.evidence for ref in unit.any_of}
-        gold = [fact for i, fact in enumerate(question.facts) if f"t{i}" in named]
-        others = [fact for fact in question.facts if fact not in gold]
-        row: list[tuple[str, bool]] = []
-        if not asked_first:
-            facts = gold + pick.sample(others, max(0, min(len(others), 9 - len(gold))))
-            row += [(f"{self._ask(fact)} {fact.object}.\n", False) for fact in pick.sample(facts, len(facts))]
-        row.append((question.text, False))
-        answers: list[str] = []
-        for step in question.decomposition:
-            text = step.text
-            for number, answer in enumerate(answers, 1):
-                text = text.replace(f"#{number}", answer)
-            answers.append(step.answer)
-            row.append((f"\n{text}", True))
-            if asked_first:
-                told = [fact for fact in gold if fact.subject in text or fact.object in text]
-                told += pick.sample(others, min(len(others), pick.randrange(3)))
-                row += [(f"\n{self._ask(fact)} {fact.object}.", False) for fact in pick.sample(told, len(told))]
-            else:
-                row.append((f" {step.answer}.", True))
-        return self._row([*row, (f"\n{question.answer}.", True)])
-
-    def _ask(self, fact: Fact) -> str:
-        return self.random.choice(ASK[fact.relation]).format(fact.subject)
-
-    def _row(self, pieces: list[tuple[str, bool]]) -> tuple[list[int], list[int]]:
+    def row(self, length: int) -> tuple[list[int], list[int]]:
+        """(ids, labels) of ``length`` tokens: as many texts as it takes, of any kind, the last one cut off."""
         ids: list[int] = []
         labels: list[int] = []
-        for text, known in pieces:
-            tokens = self.tokenizer.encode(text)
-            ids += tokens
-            labels += tokens if known else [-100] * len(tokens)
-        short = self.length - len(ids)
-        ids += [self.tokenizer.pad_token_id] * short
-        labels += [-100] * short
-        return ids[: self.length], labels[: self.length]
+        while len(ids) < length:
+            for text, known in [*self.random.choice(self.kinds)(), (self.tokenizer.eos_token, False)]:
+                tokens = self.tokenizer.encode(text)
+                ids += tokens
+                labels += tokens if known else [-100] * len(tokens)
+        return ids[:length], labels[:length]
+
+    def reading(self) -> Pieces:
+        """Paragraphs with questions about their facts; the answers can be known."""
+        question, pick = next(self.questions), self.random
+        pages = pick.sample(range(len(question.paragraphs)), min(pick.randint(1, 3), len(question.paragraphs)))
+        told = [sentence for page in pages for sentence in question.paragraphs[page].sentences]
+        facts = [fact for fact in question.facts if int(fact.sources[0][1:].partition("s")[0]) in pages]
+        asked = pick.sample(facts, min(len(facts), 8))
+        return [(" ".join(told), False), *[piece for fact in asked for piece in self._asked_and_answered(fact)]]
+
+    def using(self) -> Pieces:
+        """A manual of tools, then single questions and which tool answers them; what is to be done can be known."""
+        question, pick = next(self.questions), self.random
+        asked = pick.sample(question.facts, min(len(question.facts), 5))
+        others = pick.sample(sorted(ASK), 3)
+        uses = [(relation_tool(fact.relation), {0: fact.subject}) for fact in asked]
+        uses += [(inverse_tool(fact.relation), {0: fact.object}) for fact in pick.sample(asked, min(len(asked), 2))]
+        uses.append((SEARCH, {0: asked[0].subject}))
+        uses.append((OPEN_PAGE, {0: asked[-1].subject}))
+        uses.append((FIND_IN_PAGE, {0: asked[0].subject, 1: asked[0].object}))
+        uses.append((CALCULATE, {0: f"{pick.randint(1800, 2020)} - {pick.randint(1800, 2020)}"}))
+        uses = pick.sample(uses, min(len(uses), 6))
+        tools = {tool.name: tool for tool in [*[use[0] for use in uses], *map(relation_tool, others)]}
+        text: Pieces = [("\n".join(tools[name].signature() for name in pick.sample(sorted(tools), len(tools))), False)]
+        for tool, values in uses:
+            arguments = dict(zip(tool.parameters["properties"], values.values(), strict=True))
+            text.append((f"\n{thought(Call(tool.name, arguments), tool)}", False))
+            text.append((f" {tool.name}, " + ", ".join(f"{name}: {value}" for name, value in arguments.items()), True))
+        return text
+
+    def decomposing(self) -> Pieces:
+        """Single facts, then a multi-hop question and its simple questions with their answers, which can be known."""
+        question, pick = next(self.questions), self.random
+        gold, others = self._facts(question)
+        facts = gold + pick.sample(others, max(0, min(len(others), 9 - len(gold))))
+        text = [(f"{self._told(fact)}\n", False) for fact in pick.sample(facts, len(facts))]
+        text.append((question.text, False))
+        for asked, answer in self._simple_questions(question):
+            text += [(f"\n{asked}", True), (f" {answer}.", True)]
+        return [*text, (f"\n{question.answer}.", True)]
+
+    def following(self) -> Pieces:
+        """A multi-hop question and its simple questions, which can be known; facts that answer each stand after it."""
+        question, pick = next(self.questions), self.random
+        gold, others = self._facts(question)
+        text: Pieces = [(question.text, False)]
+        for asked, _ in self._simple_questions(question):
+            told = [fact for fact in gold if fact.subject in asked or fact.object in asked]
+            told += pick.sample(others, min(len(others), pick.choice((0, 0, 0, 1, 2))))
+            text.append((f"\n{asked}", True))
+            text += [(f"\n{self._told(fact)}", False) for fact in pick.sample(told, len(told))]
+        return [*text, (f"\n{question.answer}.", True)]
+
+    def _facts(self, question: Question) -> tuple[list[Fact], list[Fact]]:
+        """Those that answer the question, and the others."""
+        named = {ref for unit in question.evidence for ref in unit.any_of}
+        gold = [fact for i, fact in enumerate(question.facts) if f"t{i}" in named]
+        return gold, [fact for fact in question.facts if fact not in gold]
+
+    def _simple_questions(self, question: Question) -> Iterator[tuple[str, str]]:
+        """The decomposition with names in the place of numbers, in any order in which each can be answered."""
+        steps = dict(enumerate(question.decomposition, 1))
+        answers: dict[int, str] = {}
+        while steps:
+            ready = [n for n, step in steps.items() if {*map(int, re.findall(r"#(\d+)", step.text))} <= {*answers}]
+            number = self.random.choice(ready)
+            step = steps.pop(number)
+            yield re.sub(r"#(\d+)", lambda found: answers[int(found[1])], step.text), step.answer
+            answers[number] = step.answer
+
+    def _asked_and_answered(self, fact: Fact) -> Pieces:
+        question = self.random.choice(ASK[fact.relation]).format(fact.subject)
+        return [(f"\n{question}", False), (f" {fact.object}.", True)]
+
+    def _told(self, fact: Fact) -> str:
+        """A fact on a line: as a question with its answer, or as a record."""
+        if self.random.random() < 0.5:
+            return self.random.choice(ASK[fact.relation]).format(fact.subject) + f" {fact.object}."
+        subject, value = list(relation_tool(fact.relation).response["properties"])[1:3]
+        return f'"{subject}":"{fact.subject}","{value}":["{fact.object}"]'
 
 
 def make_batch(
-    generator: torch.Generator, args: Args, vocabulary: int, author: Author | None
+    generator: torch.Generator, rows: int, length: int, vocabulary: int, author: Author | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and labels, both (batch, length): of four rows one is to copy, one to read, one to follow in each form;
-    without an author all are to copy."""
-    ids = torch.randint(6, vocabulary, (args.batch, args.length), generator=generator)
+    """Ids and labels, both (rows, length): one row of eight is to copy, the others are text; without an author all are
+    to copy."""
+    ids = torch.randint(6, vocabulary, (rows, length), generator=generator)
     labels = torch.full_like(ids, -100)
-    for row in range(args.batch):
-        if author is None or row % 4 == 0:
+    for row in range(rows):
+        if author is None or row % 8 == 0:
             copy_row(ids[row], labels[row], generator)
         else:
-            text = author.reading() if row % 4 == 1 else author.following(asked_first=row % 4 == 3)
-            ids[row], labels[row] = map(torch.tensor, text)
+            ids[row], labels[row] = map(torch.tensor, author.row(length))
     return ids, labels
+
+
+def loss_of(model: LlamaForCausalLM, ids: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The mean loss of the known tokens, and which of them, (known,), the model would have written."""
+    known = labels[:, 1:] != -100
+    with torch.autocast("cpu", torch.bfloat16):
+        states = model.model(input_ids=ids).last_hidden_state[:, :-1][known]
+        logits = model.lm_head(states).float()
+    wanted = labels[:, 1:][known]
+    return torch.nn.functional.cross_entropy(logits, wanted), logits.argmax(-1) == wanted
+
+
+def rate(step: int, steps: int) -> float:
+    """The learning rate's factor: up over 2% of the steps, constant, and down to a twentieth over the last 30%."""
+    return min(1.0, (step + 1) / (0.02 * steps), 0.05 + 0.95 * (steps - step) / (0.3 * steps))
+
+
+def save(model: LlamaForCausalLM, tokenizer: Any, args: Args) -> None:
+    """The checkpoint and how it was made."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(args.out)
+    tokenizer.save_pretrained(args.out)
+    (args.out / "recipe.json").write_text(json.dumps({**asdict(args), "out": args.out.name}, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -195,37 +264,26 @@ def main(argv: list[str] | None = None) -> None:
     model = make_model(args, len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01)
-    warm = max(1, args.steps // 20)
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda s: (s + 1) / warm if s < warm else 0.1 + 0.45 * (1 + math.cos(math.pi * s / args.steps)),
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, args.steps))
     generator = torch.Generator().manual_seed(args.seed)
-    author = Author(args.seed, args.length)
+    author = Author(args.seed)
     started = time.perf_counter()
     for step in range(args.steps):
-        ids, labels = make_batch(generator, args, len(tokenizer), author if step >= args.copying else None)
-        output = model(input_ids=ids, labels=labels)
-        output.loss.backward()
+        length = LENGTHS[step % len(LENGTHS)]
+        writes = author if step >= args.copying else None
+        ids, labels = make_batch(generator, args.batch_tokens // length, length, len(tokenizer), writes)
+        loss, right = loss_of(model, ids, labels)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
         if step % 50 == 0 or step == args.steps - 1:
-            right = (output.logits[:, :-1].argmax(-1) == labels[:, 1:]).float()
-            known = (labels[:, 1:] != -100).float()
-            shares = [(right[rows::4].sum() / known[rows::4].sum()).item() for rows in range(4)]
-            kinds = ("copying", "reading", "following", "asking") if step >= args.copying else ("copying",)
-            print(
-                f"step {step:4d}  loss {output.loss.item():.3f}  right: "
-                + ", ".join(f"{kind} {share:.3f}" for kind, share in zip(kinds, shares, strict=False))
-                + f"  {time.perf_counter() - started:.0f} s",
-                flush=True,
-            )
-    args.out.mkdir(parents=True, exist_ok=True)
-    model.to(torch.float32).save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
-    (args.out / "recipe.json").write_text(json.dumps({**asdict(args), "out": str(args.out)}, indent=2) + "\n")
+            spent = time.perf_counter() - started
+            print(f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True)
+        if step % SAVE_EVERY == SAVE_EVERY - 1:
+            save(model, tokenizer, args)
+    save(model, tokenizer, args)
 
 
 if __name__ == "__main__":

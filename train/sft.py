@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from mtr_env.encoding import Encoder, Tokenizer
@@ -53,6 +54,24 @@ def make_rows(
     return rows, too_long
 
 
+def in_batches(rows: list[dict[str, Any]], size: int, seed: int) -> list[dict[str, Any]]:
+    """The rows in the order in which to train on them: batches of similar length, the batches in random order.
+
+    (``group_by_length`` has the long ones before the short ones, fifty batches at a time.)
+    """
+    pick = Random(seed)
+    rows = pick.sample(rows, len(rows))
+    window = 50 * size
+    ordered = [
+        row
+        for start in range(0, len(rows), window)
+        for row in sorted(rows[start : start + window], key=lambda row: len(row["input_ids"]))
+    ]
+    full = len(ordered) // size * size
+    batches = [ordered[start : start + size] for start in range(0, full, size)]
+    return [row for batch in pick.sample(batches, len(batches)) for row in batch] + ordered[full:]
+
+
 def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "sft", __doc__.split("\n", 1)[0], argv)
@@ -75,14 +94,14 @@ def main(argv: list[str] | None = None) -> None:
         lr_scheduler_type=args.schedule,
         warmup_steps=0.05,  # a share of all steps
         max_length=args.max_tokens,
-        train_sampling_strategy="group_by_length",
+        train_sampling_strategy="sequential",
         logging_steps=10,
         save_strategy="no",
     )
     trainer = SFTTrainer(
         model=model,
         args=config,
-        train_dataset=Dataset.from_list(rows),
+        train_dataset=Dataset.from_list(in_batches(rows, args.batch, args.seed)),
         processing_class=tokenizer,
         peft_config=adapter(args.lora_rank),
         callbacks=[StopAt(args.stop_file)] if args.stop_file else [],
