@@ -272,7 +272,7 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
     game = make_game("MTR-Synthetic-v0", limit=40)
     run(game, "oracle", tmp_path / "oracle")
     traces = list(read_traces(tmp_path / "oracle" / "traces.jsonl"))
-    faults = ("429_retry_after", "500", "no_json", "refusal", "empty", "length")
+    faults = ("429_retry_after", "400", "refusal", "empty", "length")
     with ChatServer(served(game, traces, mode), faults=faults, rate=0.3, seed=3, retry_after=0.01) as server:
         agent = auto_agent("tiny", server.url, mode=mode, prices=(1.0, 2.0), temperature=None)
         agent.client.retries = 1

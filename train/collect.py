@@ -196,6 +196,12 @@ def write_rows(args: Args) -> Counter[str]:
     return Counter({"kept": count}) + left_out
 
 
+def _note_usage(path: Path, agent: AutoAgent, trace: Trace) -> None:
+    used = msgspec.structs.asdict(agent.usage(trace.question.id, trace.seed))
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode({"question_id": trace.question.id, "seed": trace.seed} | used) + b"\n")
+
+
 def collect(args: Args, command: list[str]) -> Counter[str]:
     """Plays what is not played yet, then filters and writes; returns how many were kept, and left out by reason."""
     args.check()
@@ -204,16 +210,13 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
     client = teacher.client if isinstance(teacher, AutoAgent) and isinstance(teacher.client, ChatClient) else None
     args.out.mkdir(parents=True, exist_ok=True)
     right = 0
-    with Progress("episodes") as progress, (args.out / "usage.jsonl").open("ab") as ledger:
+    with Progress("episodes") as progress:
 
         def on_episode(done: int, total: int, trace: Trace) -> None:
             nonlocal right
             right += score(trace).parts.get("answer") == 1.0
             if isinstance(teacher, AutoAgent):
-                used = msgspec.structs.asdict(teacher.usage(trace.question.id, trace.seed))
-                line = {"question_id": trace.question.id, "seed": trace.seed} | used
-                ledger.write(msgspec.json.encode(line) + b"\n")
-                ledger.flush()
+                _note_usage(args.out / "usage.jsonl", teacher, trace)
             progress(done, total, f"{right} right{f', {spent(client.spent)}' if client else ''}")
 
         run(

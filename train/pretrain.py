@@ -280,7 +280,9 @@ def main(argv: list[str] | None = None) -> None:
         optimizer.zero_grad()
         if step % 50 == 0 or step == args.steps - 1:
             spent = time.perf_counter() - started
-            print(f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True)
+            print(
+                f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True
+            )
         if step % SAVE_EVERY == SAVE_EVERY - 1:
             save(model, tokenizer, args)
     save(model, tokenizer, args)
