@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import Future
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar, get_args
 
 import msgspec
 from msgspec import Struct
 
 from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.single_flight import LEFT, Flight, Flights
 from mtr_env.store import Store
 
 Mode = Literal["live", "record", "replay"]
@@ -76,8 +74,10 @@ def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shel
 
 
 class Recorder(Generic[Value]):
-    """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in keys and errors.
-    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``."""
+    """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in errors.
+
+    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``.
+    """
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Recorder(Generic[Value]):
         self._what = what
         self._encode = encode
         self._decode = decode
-        self._flights = _Flights()
+        self._flights = Flights()
 
     @property
     def served(self) -> Served:
@@ -114,7 +114,7 @@ class Recorder(Generic[Value]):
             if flight.on_this_loop():  # to wait for it here would be to wait for ourselves
                 return self._ask(key, ask)
             landed = flight.future.result()
-            if landed is not _LEFT:
+            if landed is not LEFT:
                 return self._shared(landed)
 
     async def aplay(self, key: str, name: Callable[[], str], ask: Callable[[], Awaitable[Value]]) -> Value:
@@ -129,7 +129,7 @@ class Recorder(Generic[Value]):
             if flight.mine:
                 return await self._alead(flight, key, ask)
             landed = await asyncio.wrap_future(flight.future)
-            if landed is not _LEFT:
+            if landed is not LEFT:
                 return self._shared(landed)
 
     def play_many(
@@ -143,7 +143,7 @@ class Recorder(Generic[Value]):
         if self.mode == "live":
             return list(ask_many(range(len(keys))))
         done: dict[str, Value | Exception] = {}
-        mine: dict[str, tuple[int, _Flight]] = {}
+        mine: dict[str, tuple[int, Flight]] = {}
         others: dict[str, int] = {}
         try:
             for i, key in enumerate(keys):
@@ -169,7 +169,7 @@ class Recorder(Generic[Value]):
                 del mine[key]
         finally:
             for key, (_, flight) in mine.items():
-                self._flights.land(key, flight, _LEFT)
+                self._flights.land(key, flight, LEFT)
         for key, i in others.items():  # after our own have landed: two batches never wait for each other
             done[key] = self._one(key, names[i], ask_many, i)
         return [done[key] for key in keys]
@@ -225,8 +225,8 @@ class Recorder(Generic[Value]):
             raise landed
         return landed
 
-    def _lead(self, flight: _Flight, key: str, ask: Callable[[], Value]) -> Value:
-        landing: Any = _LEFT
+    def _lead(self, flight: Flight, key: str, ask: Callable[[], Value]) -> Value:
+        landing: Any = LEFT
         try:
             found = self._again(key)
             landing = found if found is not None else self._ask(key, ask)
@@ -237,8 +237,8 @@ class Recorder(Generic[Value]):
         finally:
             self._flights.land(key, flight, landing)
 
-    async def _alead(self, flight: _Flight, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
-        landing: Any = _LEFT  # where we are cancelled, the next in line asks
+    async def _alead(self, flight: Flight, key: str, ask: Callable[[], Awaitable[Value]]) -> Value:
+        landing: Any = LEFT  # where we are cancelled, the next in line asks
         try:
             found = self._again(key)
             if found is None:
@@ -301,77 +301,7 @@ class Recorder(Generic[Value]):
                 return answer
             data = self._encode(answer)
             self.shelf.put(f"{self._what}:{key}", data)
-            return self._decode(data)
+            kept = self._read(key)  # another process may have been first: then its answer is the one that is replayed
+            return self._decode(data) if kept is None else kept
         except InfrastructureError as error:  # the disk
             return answer if isinstance(answer, Exception) else error
-
-
-# -------------------------------------------------------------------------------------------------------- single flight
-
-_LEFT: Any = object()  # whoever asked was cancelled: the answer is still missing
-
-
-class _Flight:
-    """A key that somebody is asking for. ``mine`` says that it is us."""
-
-    __slots__ = ("future", "loop", "mine")
-
-    def __init__(self, future: Future[Any], loop: asyncio.AbstractEventLoop | None, mine: bool) -> None:
-        self.future, self.loop, self.mine = future, loop, mine
-
-    def on_this_loop(self) -> bool:
-        return self.loop is not None and self.loop is _running_loop()
-
-
-class _Flights:
-    """The keys in flight in this process, and how many were served."""
-
-    def __init__(self) -> None:
-        self.hits = self.misses = 0
-        self.forget()
-        _ALL_FLIGHTS.add(self)
-
-    def forget(self) -> None:
-        """Starts anew: in a forked process nobody is asking."""
-        self._lock = threading.Lock()
-        self._flights: dict[str, _Flight] = {}
-
-    def count(self, *, hit: bool) -> None:
-        """Counts an answer."""
-        with self._lock:
-            self.hits += hit
-            self.misses += not hit
-
-    def board(self, key: str) -> _Flight:
-        """The flight of a key, a new one of ours where nobody is asking."""
-        with self._lock:
-            flight = self._flights.get(key)
-            if flight is not None:
-                return _Flight(flight.future, flight.loop, False)
-            future: Future[Any] = Future()
-            future.set_running_or_notify_cancel()  # so that nobody who waits can cancel it for the others
-            flight = self._flights[key] = _Flight(future, _running_loop(), True)
-            return flight
-
-    def land(self, key: str, flight: _Flight, landing: Any) -> None:
-        """Ends a flight of ours; all who wait get ``landing``."""
-        with self._lock:
-            if self._flights.get(key) is flight:
-                del self._flights[key]
-        flight.future.set_result(landing)
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    return asyncio._get_running_loop()
-
-
-_ALL_FLIGHTS: weakref.WeakSet[_Flights] = weakref.WeakSet()
-
-
-def _forget_flights() -> None:
-    for flights in list(_ALL_FLIGHTS):
-        flights.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_flights)

@@ -14,6 +14,7 @@ from gymnasium.vector import AutoresetMode
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
+from mtr_env.frozen import FrozenToolMaker, FrozenWorld, frozen_actor
 from mtr_env.grammar import Grammar
 from mtr_env.reward import Part, Rubric
 from mtr_env.toolactors.base import ToolActor
@@ -23,6 +24,7 @@ from mtr_env.toolactors.noise import Noise, NoisyToolActor
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.vector import MTRVectorEnv
+from mtr_env.world_files import WorldFolder
 from mtr_env.worlds.base import World
 from mtr_env.worlds.dataset import open_world
 from mtr_env.worlds.synthetic import SyntheticWorld
@@ -63,6 +65,8 @@ class EnvOptions:
     """A local file or folder in an upstream layout (not for the synthetic world)."""
     split: str = "sample"
     """``"sample"``, ``"train"`` or ``"validation"``; the synthetic world also has ``"test"``."""
+    world: Path | None = None
+    """A folder of ``mtr-env world build``: its questions and tools, in place of the options that choose them."""
     corpus: Path | Corpus | None = None
     """A JSONL file of titles and texts to search instead of the question's own paragraphs."""
     tool_maker: ToolMaker | None = None
@@ -105,6 +109,8 @@ def make_game(env_id: str, **options: Any) -> Game:
     Raises ``ValueError`` for an unknown id, ``TypeError`` for an unknown option or something else than a plug, and
     :class:`~mtr_env.errors.DatasetError` for a file or split that cannot be used.
     """
+    if env_id in ENV_IDS and options.get("world") is not None:
+        return _frozen_game(env_id, options)
     if env_id == SYNTHETIC:
         return _synthetic_game(_read(SyntheticOptions, env_id, options))
     if env_id in DATASETS:
@@ -129,6 +135,39 @@ def _read(kind: type[Options], env_id: str, options: Mapping[str, Any]) -> Optio
 def _near(name: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, names, n=1)
     return f" Did you mean {near[0]!r}?" if near else ""
+
+
+_IN_A_WORLD = (
+    "source",
+    "split",
+    "corpus",
+    "tool_maker",
+    "hops",
+    "distractors",
+    "extra_tools",
+    "families",
+    "world_seed",
+)
+
+
+def _frozen_game(env_id: str, given: Mapping[str, Any]) -> Game:
+    options = _read(SyntheticOptions if env_id == SYNTHETIC else EnvOptions, env_id, given)
+    for name in _IN_A_WORLD:
+        if given.get(name) is not None:
+            raise ValueError(f"world= holds the questions and their tools: give either world= or {name}=, not both.")
+    assert options.world is not None
+    folder = WorldFolder(options.world)
+    if folder.manifest.env_id != env_id:
+        raise DatasetError(f"{folder.path} is a world of {folder.manifest.env_id}, not of {env_id}.")
+    actor = options.tool_actor or frozen_actor(folder)
+    if isinstance(options, SyntheticOptions):
+        actor = _noisy(actor, options)
+    return _game(env_id, FrozenWorld(folder, options.limit), actor, FrozenToolMaker(folder), options)
+
+
+def _noisy(actor: ToolActor, options: SyntheticOptions) -> ToolActor:
+    noise = Noise.of(options.noise)
+    return actor if noise.is_none else NoisyToolActor(actor, noise)
 
 
 def _dataset_game(env_id: str, options: EnvOptions) -> Game:
@@ -168,9 +207,7 @@ def _synthetic_game(options: SyntheticOptions) -> Game:
         size=1000 if options.limit is None else options.limit,
         seed=options.world_seed,
     )
-    actor = options.tool_actor or GroundedToolActor()
-    noise = Noise.of(options.noise)
-    return _game(SYNTHETIC, world, actor if noise.is_none else NoisyToolActor(actor, noise), maker, options)
+    return _game(SYNTHETIC, world, _noisy(options.tool_actor or GroundedToolActor(), options), maker, options)
 
 
 def _game(env_id: str, world: World, actor: ToolActor, maker: ToolMaker, options: EnvOptions) -> Game:

@@ -102,6 +102,12 @@ class Store:
         with self._lock:
             self._close()
 
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def __deepcopy__(self, memo: object) -> Store:
         return self
 

@@ -8,16 +8,21 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from msgspec.structs import replace
+
+from mtr_env import draw
 from mtr_env.contract import Contract
-from mtr_env.llm.client import Completion
+from mtr_env.llm.client import ChatClient, Completion
 from mtr_env.question import Question, View, WorldInfo
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.prompt import evidence_block
+from mtr_env.toolmakers import specs
 from mtr_env.trace import Call, Response, Setup, Trace, Usage
 
 Messages = Sequence[dict[str, Any]]
+NOTHING = {"status": "not_found", "message": "Nothing is known."}
 
 
 class FakeChat:
@@ -50,6 +55,16 @@ class FakeChat:
         return "\n".join(message["content"] for messages in self.asked for message in messages)
 
 
+def chat_client(url: str, **options: Any) -> ChatClient:
+    """A client of a server on loopback. Its connections are closed with the background loop, when the process ends."""
+    client = ChatClient("tiny", base_url=url, **options)
+    _OPEN.append(client)
+    return client
+
+
+_OPEN: list[ChatClient] = []
+
+
 def part(messages: Messages, tag: str) -> str:
     """What stands between the tags of a prompt; the last such place."""
     found = re.findall(rf"<{tag}>\n(.*?)</{tag}>", messages[1]["content"], re.DOTALL)
@@ -78,24 +93,60 @@ class Simulator:
         """The right response."""
         request = self.request(messages)
         if not request.spec.binding:
-            return {"status": "not_found", "message": "Nothing is known."}
+            return NOTHING
         return self.grounded.respond(request.call, request.spec, request.view, request.history, request.key).value
 
     def __call__(self, messages: Messages) -> str:
         return json.dumps(self.value(messages))
 
 
+class Careless:
+    """A simulator with known error rates: each field wrong, the first try against the schema, the gold in a message.
+
+    Every draw is a function of the messages. As a chat server's `content` it takes the request's body.
+    """
+
+    def __init__(
+        self, questions: Sequence[Question], wrong: float = 0.0, invalid: float = 0.0, leak: float = 0.0
+    ) -> None:
+        self.simulator = Simulator(questions)
+        self.golds = {question.id: question.answer for question in questions}
+        self.wrong, self.invalid, self.leak = wrong, invalid, leak
+
+    def __call__(self, given: Messages | dict[str, Any]) -> str:
+        messages = given["messages"] if isinstance(given, dict) else given
+        key = "\n".join(message["content"] for message in messages)
+        request = self.simulator.request(messages)
+        if len(messages) == 2 and draw.uniform(key, "invalid") < self.invalid:
+            return draw.choice(['["no", "object"]', '{"status": "fine"}', '{"status": "ok"', ""], key, "how")
+        value = dict(self.simulator.value(messages))
+        for name in [name for name in value if name not in ("status", "message", "candidates")]:
+            if draw.uniform(key, name) < self.wrong:
+                value[name] = wrong_value(value[name], draw.below(10**9, key, name))
+        if draw.uniform(key, "leak") < self.leak:
+            value["message"] = f"The answer is {self.golds[request.view.id]}."
+        return json.dumps(value)
+
+
+def wrong_value(value: Any, number: int) -> Any:
+    """Another value of the same shape."""
+    if isinstance(value, list):
+        return [wrong_value(item, number) for item in value[:1]] or [f"Wrong {number}"]
+    if isinstance(value, dict):
+        return {name: wrong_value(item, number) for name, item in value.items()}
+    if isinstance(value, str):
+        others = {"first": "second", "second": "same", "same": "first"}
+        return others.get(value, f"Wrong {number}")
+    return number + 1_000_000_007
+
+
 def _bound(spec: ToolSpec, view: View) -> ToolSpec:
     """The spec with the binding that a prompt does not show."""
-    from msgspec.structs import replace
-
-    from mtr_env.toolmakers import specs
-
     known = [specs.SEARCH, specs.OPEN_PAGE, specs.FIND_IN_PAGE, specs.CALCULATE, specs.COMPARE_DATES]
     for relation in dict.fromkeys(fact.relation for fact in view.facts):
         known += [specs.relation_tool(relation), specs.inverse_tool(relation)]
-    binding = next((tool.binding for tool in known if tool.name == spec.name), "")
-    return replace(spec, binding=binding)
+    shape = (spec.parameters, spec.response)  # a maker gives a tool another name, but not another interface
+    return replace(spec, binding=next((t.binding for t in known if (t.parameters, t.response) == shape), ""))
 
 
 SETUP = Setup("", WorldInfo("test", "test", "test", "0"), "hermes", 8, "", "", "mtr-v0", "0")

@@ -22,14 +22,14 @@ LAYERS = (
     "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
     "sentences version",
     "llm",
-    "store",  # entries on disk
+    "store single_flight",  # entries on disk
     "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector rollout policies spaces transcript encoding",
+    "env vector rollout policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters evaluate audit report cli __main__",
+    "adapters evaluate audit audit_actor report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",

@@ -260,6 +260,15 @@ def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
         assert (noise.partial, noise.tool_failure) == pytest.approx((partial, failure)), progress
 
 
+def test_noise_says_of_the_inner_actor_whether_it_waits_and_looks_back() -> None:
+    class Model(GroundedToolActor):
+        remote = uses_history = True
+
+    assert (actor().remote, actor().uses_history) == (False, False)
+    noisy = NoisyToolActor(Model(), 0.1)
+    assert (noisy.remote, noisy.uses_history) == (True, True)
+
+
 def test_noise_follows_the_progress_that_the_trainer_sets() -> None:
     noisy, draws = NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.0, 1.0: {"tool_failure": 0.8}})), 2000
     hit: dict[float, set[int]] = {}

@@ -76,27 +76,43 @@ _SPLITS = (
 )
 
 
-def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
+Group = argparse._ArgumentGroup
+
+
+def _question_arguments(parser: argparse.ArgumentParser, which: str) -> tuple[Group, Group]:
+    """What chooses questions; returns the groups of all ids and of the synthetic one."""
     parser.add_argument("id", type=_env_id, metavar="ID", help=f"one of {', '.join(ENV_IDS)}")
     world = parser.add_argument_group("which questions", which)
     world.add_argument("--source", metavar="FILE", help="a local file or folder in one of the upstream layouts")
     world.add_argument("--split", metavar="NAME", help=_SPLITS)
     world.add_argument("--corpus", metavar="FILE", help='pages to search: JSONL of {"title": ..., "text": ...}')
     world.add_argument("--limit", type=_least(1), metavar="N", help=f"the first N questions only ({SYNTHETIC}: 1000)")
-    world.add_argument("--max-steps", type=_least(1), default=8, metavar="N", help="steps of an episode (default 8)")
-    world.add_argument("--rubric", default="mtr-v0", metavar="NAME", help=f"{', '.join(RUBRICS)} (default mtr-v0)")
-    world.add_argument("--grammar", default="hermes", metavar="NAME", help=f"{', '.join(GRAMMARS)} (default hermes)")
     knobs = parser.add_argument_group(f"knobs of {SYNTHETIC}")
     knobs.add_argument("--hops", type=_list(int), metavar="N,...", help="reasoning steps of a question, some of 2,3,4")
     knobs.add_argument("--distractors", type=_least(0), metavar="N", help="paragraphs beside the gold ones (6)")
     knobs.add_argument("--extra-tools", type=_least(0), metavar="N", help="distractor tools of a toolset (3)")
-    knobs.add_argument("--noise", type=_noise, metavar="P", help="0.2, or kinds: tool_failure=0.1,not_found=0.05 (0)")
     knobs.add_argument("--families", type=_list(str), metavar="NAME,...", help="bridge, comparison, count, ... (all)")
     knobs.add_argument("--world-seed", type=int, metavar="N", help="another number, another world (0)")
+    return world, knobs
+
+
+def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
+    world, knobs = _question_arguments(parser, which)
+    world.add_argument("--world", metavar="DIR", help="a folder of `mtr-env world build`, instead of all these")
+    world.add_argument("--max-steps", type=_least(1), default=8, metavar="N", help="steps of an episode (default 8)")
+    world.add_argument("--rubric", default="mtr-v0", metavar="NAME", help=f"{', '.join(RUBRICS)} (default mtr-v0)")
+    world.add_argument("--grammar", default="hermes", metavar="NAME", help=f"{', '.join(GRAMMARS)} (default hermes)")
+    knobs.add_argument("--noise", type=_noise, metavar="P", help="0.2, or kinds: tool_failure=0.1,not_found=0.05 (0)")
 
 
 _OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
-_REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark)."
+_REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark), or --world."
+_FREEZING = """
+
+Without --record-policy the folder holds questions and tools, and the grounded
+ToolActor answers. With it, the responses to the calls of these policies (and of
+the oracle) are recorded, and the world is replayed from them alone: a call that
+nobody made is an outage. A --tool-actor of your own has to be recorded."""
 _YOUR_POLICY = """
 
 A policy of your own is module:attr; the module may lie in the current folder:
@@ -223,4 +239,48 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, metavar="S", help="question i has the seed S + i (default 0)")
     command.add_argument("--json", metavar="OUT", help="also write the report to this file")
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    _add_world(
+        add(
+            "world",
+            "Freezes a world into one folder whose hash says what is in it; proves that it is as it was built.",
+            "  mtr-env world build MTR-HotpotQA-v0 --source dev.jsonl --out worlds/hotpotqa\n"
+            "  mtr-env world verify worlds/hotpotqa\n"
+            "  mtr-env run MTR-HotpotQA-v0 --world worlds/hotpotqa --policy chaser --out runs/chaser",
+        )
+    )
     return parser
+
+
+def _add_world(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="what", required=True, metavar="build|verify|info")
+
+    def add(name: str, what: str, example: str, more: str = "") -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=what, description=what, epilog=f"Examples:\n{example}{more}")
+
+    command = add(
+        "build",
+        "Freezes questions and tools (and recorded responses) into a new folder.",
+        "  mtr-env world build MTR-HotpotQA-v0 --source dev.jsonl --out worlds/hotpotqa\n"
+        "  mtr-env world build MTR-Synthetic-v0 --hops 4 --limit 200 --out worlds/four\n"
+        "  mtr-env world build MTR-MuSiQue-v0 --split sample --tool-actor my_module:Actor \\\n"
+        "    --record-policy oracle,chaser --out worlds/mine",
+        _FREEZING,
+    )
+    _question_arguments(command, _REQUIRED.replace(", or --world", ""))
+    tools = command.add_argument_group("tools and their responses")
+    tools.add_argument("--tool-maker", default="template", metavar="NAME", help="template (default), or module:attr")
+    tools.add_argument("--tool-actor", default="grounded", metavar="NAME", help="grounded (default), or module:attr")
+    tools.add_argument(
+        "--record-policy", type=_list(str), default=[], metavar="NAME,...", help="whose calls to record (see below)"
+    )
+    command.add_argument("--out", required=True, metavar="DIR", help="the folder; it must be empty or not exist")
+    command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    command = add(
+        "verify",
+        "Checks every byte and plays the oracle again; ends with 1 and says what differs.",
+        "  mtr-env world verify worlds/hotpotqa",
+    )
+    command.add_argument("dir", metavar="DIR", help="a folder of `mtr-env world build`")
+    command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    command = add("info", "Says what a folder holds.", "  mtr-env world info worlds/hotpotqa")
+    command.add_argument("dir", metavar="DIR", help="a folder of `mtr-env world build`")

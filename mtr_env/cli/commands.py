@@ -1,4 +1,4 @@
-"""The five commands, and how they end."""
+"""The commands, and how they end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from mtr_env import world_build
 from mtr_env.audit import audit
 from mtr_env.cli import arguments, tables
 from mtr_env.cli.arguments import UsageError
@@ -20,6 +21,7 @@ from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import load_policy, run, score_file, write_json
+from mtr_env.evaluate.players import load_plug
 from mtr_env.llm import ChatClient
 from mtr_env.llm.endpoint import Endpoint, read_key
 from mtr_env.llm.lanes import import_openai
@@ -31,9 +33,10 @@ from mtr_env.reward import unscored
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
 from mtr_env.transcript import printable
+from mtr_env.world_files import WorldFolder
 
 _SYNTHETIC_OPTIONS = ("hops", "distractors", "extra_tools", "noise", "families", "world_seed")
-_OPTIONS = ("source", "split", "corpus", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
+_OPTIONS = ("source", "split", "corpus", "world", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
 _OPTION = re.compile(rf'\b({"|".join(_OPTIONS)})=(?:"([^"]*)")?')
 
 
@@ -43,9 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         args = arguments.build().parse_args(argv)
         args.argv = ("mtr-env", *argv)
-        _COMMANDS[args.command](args)
+        code = _COMMANDS[args.command](args)
         sys.stdout.flush()
-        return 0
+        return code or 0
     except KeyboardInterrupt:
         kept = "; what was written is kept, the same command goes on." if "run" in argv[:1] else "."
         print(f"\nmtr-env: interrupted{kept}", file=sys.stderr)
@@ -91,19 +94,30 @@ def _as_options(message: str) -> str:
 
 def _game(args: argparse.Namespace, *, say_which: bool = True) -> Game:
     """The game that the arguments ask for. ``say_which``: a data set's sample is not taken without being asked for."""
+    _check_which(args, say_which)
+    with _usage(_as_options):
+        return make_game(args.id, **_options(args))
+
+
+def _check_which(args: argparse.Namespace, say_which: bool) -> None:
+    if getattr(args, "world", None) is not None:
+        return
     if say_which and args.id != SYNTHETIC and args.source is None and args.split is None:
         raise UsageError(
             f"Say which questions of {args.id}: --split sample for the bundled sample, --split validation for the "
             "benchmark (from the hub), or --source FILE; so that nobody takes results on the sample for the benchmark."
         )
-    options: dict[str, Any] = {name: getattr(args, name) for name in _OPTIONS if getattr(args, name) is not None}
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    options: dict[str, Any] = {name: getattr(args, name, None) for name in _OPTIONS}
+    options = {name: value for name, value in options.items() if value is not None}
     foreign = _SYNTHETIC_OPTIONS if args.id != SYNTHETIC else ("source", "corpus")
     for name in foreign:
         if name in options:
             where = f"is for {SYNTHETIC}" if args.id != SYNTHETIC else f"is not for {SYNTHETIC}, which is generated"
             raise UsageError(f"--{name.replace('_', '-')} {where}.")
-    with _usage(_as_options):
-        return make_game(args.id, **options)
+    return options
 
 
 def _check_writable(out: str | None) -> None:
@@ -136,10 +150,15 @@ def _run_play(args: argparse.Namespace) -> None:
     print(f"\n{tables.episode(trace, game.rubric)}\n(question {printable(trace.question.id)}, seed {seed})")
 
 
+def _find_modules_here() -> None:
+    """So that a policy or plug of the user's own is found as by `python -m`."""
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+
+
 def _run_run(args: argparse.Namespace) -> None:
     game = _game(args)
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # a policy of the user's own, as `python -m` would find it
+    _find_modules_here()
     for name in _CHAT_OPTIONS if args.policy != "chat" else ():
         if getattr(args, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} is for --policy chat.")
@@ -225,14 +244,54 @@ def _run_audit(args: argparse.Namespace) -> None:
     print(tables.audit(report))
 
 
+def _run_world(args: argparse.Namespace) -> int | None:
+    return {"build": _build_world, "verify": _verify_world, "info": _show_world}[args.what](args)
+
+
+def _build_world(args: argparse.Namespace) -> None:
+    _check_which(args, say_which=True)
+    options = _options(args)
+    _find_modules_here()
+    with _usage(_as_options):
+        if args.tool_maker != "template":
+            options["tool_maker"] = load_plug(args.tool_maker, "ToolMaker", "make")
+        if args.tool_actor != "grounded":
+            options["tool_actor"] = load_plug(args.tool_actor, "ToolActor", "respond")
+        with Progress("", args.quiet) as progress:
+            manifest = world_build.build(
+                args.id, args.out, record=args.record_policy, on_question=_on_question(progress), **options
+            )
+    print(tables.world(manifest))
+
+
+def _verify_world(args: argparse.Namespace) -> int:
+    with _usage(), Progress("", args.quiet) as progress:
+        problems = world_build.verify(args.dir, _on_question(progress))
+    for problem in problems:
+        print(f"mtr-env: {printable(problem)}", file=sys.stderr)
+    if not problems:
+        manifest = WorldFolder(args.dir).manifest
+        print(f"{manifest.hash}: every byte and all {manifest.questions} oracle rewards are as built.")
+    return 1 if problems else 0
+
+
+def _show_world(args: argparse.Namespace) -> None:
+    print(tables.world(WorldFolder(args.dir).manifest))
+
+
+def _on_question(progress: Progress) -> Callable[[str, int, int], None]:
+    return lambda what, done, total: progress(done, total, what)
+
+
 def _note(text: str) -> None:
     print(f"mtr-env: {printable(text)}", file=sys.stderr)
 
 
-_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+_COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "list": _run_list,
     "play": _run_play,
     "run": _run_run,
     "score": _run_score,
     "audit": _run_audit,
+    "world": _run_world,
 }

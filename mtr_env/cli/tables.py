@@ -13,6 +13,7 @@ from mtr_env.registration import DATASETS, SYNTHETIC
 from mtr_env.reward import Rubric, score
 from mtr_env.trace import Trace
 from mtr_env.transcript import printable
+from mtr_env.world_files import Manifest
 from mtr_env.worlds.dataset import open_world
 from mtr_env.worlds.hub import REPOSITORIES
 from mtr_env.worlds.synthetic import SyntheticWorld
@@ -186,3 +187,24 @@ def episode(trace: Trace, rubric: Rubric) -> str:
     rows = [("reward", number(reward.total)), *[(f"  {name}", number(value)) for name, value in reward.parts.items()]]
     rows += [(name, number(value)) for name, value in metrics(trace)._asdict().items()]
     return "\n".join([*lines, columns(rows)])
+
+
+def world(manifest: Manifest) -> str:
+    """What a world folder holds."""
+    source, oracle = manifest.world, manifest.oracle
+    digest = f", sha256 {manifest.source_sha256}" if manifest.source_sha256 else ""
+    recorded = (
+        f"recorded: calls of {', '.join(manifest.recorded)}" if manifest.recorded else "answers when it is played"
+    )
+    size = sum(info.bytes for info in manifest.files.values())
+    lines = [
+        f"{manifest.env_id}: {manifest.title}, {manifest.questions} questions",
+        f"hash {manifest.hash}",
+        f"from {source.name}, split {source.split}, source {source.source}{digest}",
+        f"licence {manifest.licence}. {manifest.citation}",
+        f"tools {manifest.tool_maker}, {manifest.tool_actor} ({recorded})",
+        f"oracle: mean reward {number(oracle.mean_reward)}, {oracle.scored} scored, grammar {oracle.grammar}, rubric "
+        f"{oracle.rubric}, max_steps {oracle.max_steps}",
+        f"{len(manifest.files)} files, {size / 1e6:.1f} MB: {', '.join(manifest.files)}",
+    ]
+    return "\n".join(map(wrapped, lines))

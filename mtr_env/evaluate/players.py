@@ -29,20 +29,42 @@ def load_policy(name: str, game: Game) -> AnyPolicy:
         raise ValueError(f"{error} A policy of yours is given as module:attr.") from None
 
 
-def _imported(name: str) -> AnyPolicy:
+def load_object(name: str, what: str) -> Any:
+    """What ``module:attr`` names; ``what`` (``"Policy"``) stands in errors. Raises ``ValueError`` when the module does
+    not have it, ``ImportError`` when there is no such module."""
     module_name, _, path = name.partition(":")
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # the module is there, and what it imports is not
-        raise ImportError(f"Policy {name!r}: there is no module {error.name!r}.") from None
+        raise ImportError(f"{what} {name!r}: there is no module {error.name!r}.") from None
     except ValueError as error:  # an empty name
-        raise ValueError(f"Policy {name!r}: expected module:attr; {error}.") from None
+        raise ValueError(f"{what} {name!r}: expected module:attr; {error}.") from None
     for attribute in path.split("."):
         if not hasattr(found, attribute):
-            raise ValueError(f"Policy {name!r}: {module_name} has no {path!r}.")
+            raise ValueError(f"{what} {name!r}: {module_name} has no {path!r}.")
         found = getattr(found, attribute)
+    return found
+
+
+def load_plug(name: str, what: str, method: str) -> Any:
+    """The plug that ``module:attr`` names: an object with ``name`` and ``method``, or a class or function without
+    arguments that makes one. Raises as :func:`load_object`, and ``ValueError`` for something else."""
+    found = load_object(name, what)
+    if isinstance(found, type) or (not hasattr(found, method) and _takes(found, 0)):
+        if not _takes(found, 0):
+            raise ValueError(f"{what} {name!r}: expected a class or factory that takes no arguments.")
+        found = found()
+    if not hasattr(found, "name") or not hasattr(found, method):
+        raise ValueError(
+            f"{what} {name!r}: expected an object with `name` and `{method}`, found {type(found).__name__}."
+        )
+    return found
+
+
+def _imported(name: str) -> AnyPolicy:
+    found = load_object(name, "Policy")
     if isinstance(found, type) or (_takes(found, 0) and not _takes(found, 2)):
         if not _takes(found, 0):
             raise ValueError(f"Policy {name!r}: expected a class or factory that takes no arguments.")

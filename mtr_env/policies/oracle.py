@@ -15,8 +15,8 @@ from mtr_env.trace import Call, Trace
 class Oracle:
     """Knows the gold evidence, so it knows which call to make next; every word it says it has read before.
 
-    It plans against ``actor`` (the environment's, without its noise; the grounded one in place of a remote one, which a
-    plan would ask hundreds of times). Where a response is not the planned one (noise, a model's mistake), it makes the
+    It plans against ``actor`` (the environment's, without its noise; the grounded one in place of a model, whose
+    responses depend on the episode and cannot be foreseen). Where a response is not the planned one (noise, a model's mistake), it makes the
     call again while steps are left. A question without a plan is answered with nothing.
     """
 
@@ -26,7 +26,7 @@ class Oracle:
         self.grammar = get_grammar(grammar)
         while isinstance(actor, NoisyToolActor):
             actor = actor.inner
-        self.actor = GroundedToolActor() if actor is None or getattr(actor, "remote", False) else actor
+        self.actor = GroundedToolActor() if actor is None or getattr(actor, "uses_history", False) else actor
 
     def plan(self, trace: Trace) -> Plan:
         """The plan for the episode that begins with ``trace``."""

@@ -97,3 +97,19 @@ class BatchToolActor(ToolActor, Protocol):
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
         """The responses in the order of the requests; a failed one is the exception, the others are not affected."""
+
+
+def exchanges(trace: Trace, view: View) -> Iterator[tuple[ToolRequest, Response]]:
+    """The calls of a trace whose responses the policy saw, each as the request that its actor got, with the response.
+    ``view`` is that of the trace's question."""
+    specs = {tool.name: tool for tool in trace.toolset.tools}
+    for number, step in enumerate(trace.steps):
+        before = trace.upto(number)
+        faulty = {fault.call for fault in step.faults}
+        pending: tuple[tuple[Call, Response], ...] = ()
+        for i, (call, response) in enumerate(zip(step.calls, step.responses, strict=True)):
+            if response is None or i in faulty:
+                continue
+            key = CallKey(trace.seed, trace.question.id, call, before.steps, step.calls[:i])
+            yield ToolRequest(call, specs[call.name], view, History(before, pending), key), response
+            pending = (*pending, (call, response))

@@ -28,10 +28,10 @@ from mtr_env.memo import IdentityCache
 from mtr_env.provenance import stated_strings
 from mtr_env.question import View
 from mtr_env.text import contains_words, fold
-from mtr_env.toolactors.base import CallKey, History, ToolRequest
+from mtr_env.toolactors.base import History, ToolRequest, exchanges
 from mtr_env.toolactors.pages import Pages
 from mtr_env.toolactors.stated import argument_names, grounded_response, plain, sentences
-from mtr_env.trace import Call, Response, Trace
+from mtr_env.trace import Call, Trace
 
 _EVERY = 1000  # pages of a question
 
@@ -67,25 +67,10 @@ def count_leaks(traces: Iterable[Trace]) -> Leaks:
     """The leaks in the responses that policies saw; a pure function of the traces."""
     could = did = 0
     for trace in traces:
-        view = trace.question.view()
-        for request, value in _exchanges(trace, view):
+        for request, response in exchanges(trace, trace.question.view()):
             could += bool(secrets(request))
-            did += leaks(request, value)
+            did += leaks(request, response.value)
     return Leaks(could, did)
-
-
-def _exchanges(trace: Trace, view: View) -> Iterable[tuple[ToolRequest, Any]]:
-    specs = {tool.name: tool for tool in trace.toolset.tools}
-    for number, step in enumerate(trace.steps):
-        before = trace.upto(number)
-        faulty = {fault.call for fault in step.faults}
-        pending: tuple[tuple[Call, Response], ...] = ()
-        for i, (call, response) in enumerate(zip(step.calls, step.responses, strict=True)):
-            if response is None or i in faulty:
-                continue
-            key = CallKey(trace.seed, trace.question.id, call, before.steps, step.calls[:i])
-            yield ToolRequest(call, specs[call.name], view, History(before, pending), key), response.value
-            pending = (*pending, (call, response))
 
 
 def _states(value: Any, secret: str) -> bool:

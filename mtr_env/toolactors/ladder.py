@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 
 from mtr_env.errors import ToolsetError
 from mtr_env.question import View
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import respond_many
+from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.trace import Call, Response
 
@@ -40,12 +40,7 @@ class LadderToolActor:
     async def arespond(self, request: ToolRequest) -> Response:
         """As :meth:`respond`, awaiting the model."""
         found = self._find(request)
-        if found is not None:
-            return found
-        answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(self.llm, "arespond", None)
-        if answer is None:
-            return self.llm.respond(request.call, request.spec, request.view, request.history, request.key)
-        return await answer(request)
+        return await ask(self.llm, request) if found is None else found
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; the model gets what is left as one batch."""

@@ -8,15 +8,14 @@ from typing import Any, Literal, NamedTuple
 
 from mtr_env import draw
 from mtr_env.contract import Contract
-from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.errors import InfrastructureError
 from mtr_env.llm.answers import Chat, again, as_unicode, read_json
 from mtr_env.llm.client import Completion
 from mtr_env.llm.loop import run
 from mtr_env.question import View
 from mtr_env.tool import Toolset, ToolSpec
-from mtr_env.toolactors import guard, prompt
+from mtr_env.toolactors import border, guard, prompt
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
-from mtr_env.toolactors.border import log_outage
 from mtr_env.toolactors.prompt import KNOWLEDGE, PROMPT_VERSION, Knowledge
 from mtr_env.toolactors.stated import grounded_response, stated_sources
 from mtr_env.trace import Call, Response, Usage
@@ -88,16 +87,7 @@ class LLMToolActor:
         return run(self._respond_all(requests))
 
     async def _respond_all(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
-        return await asyncio.gather(*[self._caught(request) for request in requests])
-
-    async def _caught(self, request: ToolRequest) -> Response | Exception:
-        try:
-            return await self.arespond(request)
-        except ToolsetError:
-            raise
-        except Exception as error:  # an outage of any class ends one episode: see mtr_env.toolactors.border
-            log_outage(error)
-            return error
+        return await asyncio.gather(*[border.arespond(self, request) for request in requests])
 
     async def arespond(self, request: ToolRequest) -> Response:
         """The response to one call; see :class:`~mtr_env.toolactors.base.ToolActor`."""

@@ -115,6 +115,7 @@ class NoisyToolActor:
         self.progress = 0.0
         self.name = f"{inner.name} + noise({_settings(self.noise)})"
         self.remote: bool = getattr(inner, "remote", False)
+        self.uses_history: bool = getattr(inner, "uses_history", False)
 
     def __deepcopy__(self, memo: object) -> NoisyToolActor:
         return self
