@@ -7,7 +7,7 @@ hands out each request and takes the response, so who answers, and how many at o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,8 +22,9 @@ from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.tool import Toolset, ToolSpec
+from mtr_env.toolactors import border
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import arespond, log_outage, respond
+from mtr_env.toolactors.border import log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace
 from mtr_env.version import __version__
@@ -50,7 +51,7 @@ class Decision(Struct, frozen=True):
     repeated: bool = False
 
 
-class Shown(Struct, frozen=True):
+class Shown(Struct, frozen=True, gc=False):
     """A response of a tool as the policy sees it; ``fault`` is set when it broke the tool's schema."""
 
     response: Response
@@ -257,9 +258,17 @@ def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
 
 async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     """As :func:`drive`, awaiting the actor where it is an ``AsyncToolActor``."""
+    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
+    if answer is None:
+        return drive(stage, trace, action, actor)
     turn = Turn(stage, trace, action)
     while turn.waiting is not None:
-        turn.receive(await arespond(actor, turn.waiting))
+        response: Response | Exception
+        try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
+            response = await answer(turn.waiting)
+        except Exception as error:
+            response = border.outage(error)
+        turn.receive(response)
     return turn.trace()
 
 

@@ -437,9 +437,9 @@ def test_many_episodes_take_little_more_than_the_ideal_time(episodes: int, most:
         bare.append(bare_seconds(episodes) / 0.2)
         ours.append(seconds(game, episodes, episodes) / 0.2)
         print(f"{episodes} episodes: {ours[-1]:.2f} x the ideal 0.2 s; a bare asyncio loop {bare[-1]:.2f} x")
-    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal: a slower or busy machine may take
-    # longer in proportion.
-    assert min(ours) <= most * max(1.0, min(bare) / {1000: 1.05, 10_000: 1.75}[episodes])
+    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal. A slower or busy machine may take
+    # longer in proportion: by the middle of that range a target is 1.25 and 2 bare loops, and 2.5 with some slack.
+    assert min(ours) <= max(most, {1000: 1.3, 10_000: 2.5}[episodes] * min(bare))
 
 
 @pytest.mark.stress

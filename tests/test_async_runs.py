@@ -181,7 +181,7 @@ def test_after_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Path) ->
     def lines() -> list[bytes]:
         return killed.read_bytes().splitlines(keepends=True) if killed.exists() else []
 
-    for _ in range(3):
+    for _ in range(2):
         before = lines()
         process = subprocess.Popen(
             [*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE

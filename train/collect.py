@@ -1,98 +1,249 @@
-"""Collects traces for supervised fine-tuning: a teacher plays, good episodes are kept, duplicates are not.
+"""Synthesizes traces for supervised fine-tuning: a teacher plays, good episodes are kept, duplicates are not.
 
     python -m train.collect --recipe tiny
-    python -m train.collect --env-id MTR-HotpotQA-v0 --source FILE --teacher oracle --out runs/traces
+    python -m train.collect --env-id MTR-HotpotQA-v0 --source FILE --teacher oracle --thoughts --correct \\
+        --out runs/oracle
+    python -m train.collect --env-id MTR-HotpotQA-v0 --split train --teacher auto --model qwen3-32b \\
+        --base-url http://127.0.0.1:8000/v1 --samples 4 --correct --least-part 0.5 --refuse-leaks --out runs/auto
 
-The folder holds ``traces.jsonl`` (as ``mtr-env run`` writes it, so an interrupted collection goes on where it stopped)
-and ``sft.jsonl`` (chat messages with tools, one conversation a line).
+The teachers are ``neutral`` (the oracle's plan with detours), ``oracle`` (the plan; with ``--thoughts`` it says before
+each call what it wants to know) and ``auto`` (a chat model, many questions at once). The folder holds
+
+- ``traces.jsonl``: all episodes, as ``mtr-env run`` writes them; an interrupted collection goes on where it stopped
+- ``kept.jsonl``: the traces that passed the filters (``train.sft --traces`` reads it)
+- ``sft.jsonl``: the same as chat messages, one conversation a line, which TRL's ``SFTTrainer`` reads: in the text of
+  the grammar, or with ``--form native`` as tool calls with the tools beside them
+- ``dataset`` (with ``--dataset``): ``sft.jsonl`` as a folder of the ``datasets`` library
+- ``collect.json``: the settings, and how many were left out for which reason; ``usage.jsonl``: what an episode of the
+  teacher ``auto`` cost
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Iterator
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import msgspec
+
+from agents.auto import AutoAgent, auto_agent
 from agents.neutral import NeutralTeacher
+from mtr_env.cli.progress import Progress
+from mtr_env.cli.tables import spent
+from mtr_env.encoding import Encoder
 from mtr_env.episode import Game
-from mtr_env.evaluate import read_traces, run
-from mtr_env.policies.base import EpisodicPolicy
+from mtr_env.evaluate import read_traces, run, write_json
+from mtr_env.grammar import get_grammar
+from mtr_env.llm import ChatClient
+from mtr_env.policies.base import AnyPolicy
+from mtr_env.policies.native import MODES, trace_chat
 from mtr_env.reward import score
-from mtr_env.trace import Trace
+from mtr_env.trace import Trace, encode
 from mtr_env.transcript import messages
+from train.filters import Filters
+from train.filters import kept as kept  # train.sft has it from here
 from train.options import WorldOptions, option, parse
+
+TEACHERS = ("neutral", "oracle", "auto")
+FORMS = ("text", "native")
 
 
 @dataclass
 class Args(WorldOptions):
     """What is collected."""
 
-    teacher: str = option("neutral", "neutral (the oracle's plan with detours) or oracle")
+    teacher: str = option("neutral", "neutral (the oracle's plan with detours), oracle, or auto (a chat model)")
     p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
     thoughts: bool = option(False, "write the question that a call asks before each call of the plan")
-    episodes: int = option(1000, "episodes to play")
+    model: str | None = option(None, "the chat model of the teacher auto")
+    base_url: str | None = option(None, "its server; OpenAI unless given, with the key in OPENAI_API_KEY")
+    mode: str = option("native", "how it plays: native tool calls, or text in the grammar")
+    temperature: float = option(0.7, "of its sampling")
+    concurrency: int = option(64, "episodes that it plays at a time")
+    price_in: float | None = option(None, "USD per million input tokens, to show the cost")
+    price_out: float | None = option(None, "USD per million output tokens")
+    episodes: int = option(1000, "questions to play")
+    samples: int = option(1, "episodes of each question")
     least_reward: float = option(0.0, "keep an episode when its reward is above this")
+    correct: bool = option(False, "keep right answers only")
+    least_part: float = option(0.0, "keep an episode when each consistency part is at least this")
+    most_steps: int | None = option(None, "keep episodes of at most so many steps")
+    most_calls: int | None = option(None, "keep episodes of at most so many calls")
+    most_tokens: int | None = option(None, "keep conversations of at most so many tokens of --tokenizer")
+    tokenizer: str | None = option(None, "a checkpoint folder or hub id, for --most-tokens")
+    refuse_leaks: bool = option(False, "leave out what says the answer before a tool or the question has")
+    form: str = option("text", "of sft.jsonl: text (the grammar's) or native (tool calls)")
+    dataset: bool = option(False, "also write a folder of the datasets library")
     seed: int = option(0, "the first episode's seed")
     out: Path = option(Path("runs/traces"), "the folder")
 
+    def check(self) -> None:
+        """Raises ``SystemExit`` for values that fit nothing."""
+        for name, known in (("teacher", TEACHERS), ("mode", MODES), ("form", FORMS)):
+            if getattr(self, name) not in known:
+                expected = ", ".join(map(repr, known))
+                raise SystemExit(f"Unknown {name} {getattr(self, name)!r}; expected one of {expected}.")
+        if self.teacher == "auto" and self.model is None:
+            raise SystemExit("The teacher auto is a chat model: give --model NAME (and --base-url URL).")
+        if (self.most_tokens is None) != (self.tokenizer is None):
+            raise SystemExit("--most-tokens and --tokenizer belong together: tokens are counted by a tokenizer.")
+        if (self.price_in is None) != (self.price_out is None):
+            raise SystemExit("--price-in and --price-out belong together.")
 
-def make_teacher(args: Args, game: Game) -> EpisodicPolicy:
-    """The policy that plays; raises ``SystemExit`` for an unknown name."""
-    if args.teacher in ("neutral", "oracle"):
-        p_gold = args.p_gold if args.teacher == "neutral" else 1.0  # the oracle makes no detour
-        return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts)
-    raise SystemExit(f"Unknown teacher {args.teacher!r}; expected 'neutral' or 'oracle'.")
+
+def make_teacher(args: Args, game: Game) -> AnyPolicy:
+    """The policy that plays."""
+    if args.teacher == "auto":
+        prices = None if args.price_in is None or args.price_out is None else (args.price_in, args.price_out)
+        mode: Any = args.mode
+        return auto_agent(
+            args.model or "",
+            args.base_url,
+            mode=mode,
+            grammar=game.grammar,
+            prices=prices,
+            temperature=args.temperature,
+            concurrency=args.concurrency,
+            seed=args.seed,
+        )
+    p_gold = args.p_gold if args.teacher == "neutral" else 1.0  # the oracle makes no detour
+    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts)
 
 
-def policy_name(args: Args) -> str:
+def policy_name(args: Args, teacher: AnyPolicy) -> str:
     """What stands in the record: the teacher with everything that its actions depend on."""
+    if isinstance(teacher, AutoAgent):
+        return teacher.name
     settings = [f"{args.p_gold:g}"] if args.teacher == "neutral" else []
     settings += ["thoughts"] if args.thoughts else []
     return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
 
 
-def kept(traces: Iterator[Trace], least_reward: float) -> Iterator[Trace]:
-    """The traces whose reward is above ``least_reward``, each sequence of actions on a question once."""
-    seen: set[tuple[str, ...]] = set()
-    for trace in traces:
-        total = score(trace).total
-        key = (trace.question.id, *[step.action for step in trace.steps])
-        if total is not None and total > least_reward and key not in seen:
-            seen.add(key)
-            yield trace
+def filters_of(args: Args) -> Filters:
+    """The filters that the options ask for."""
+    return Filters(
+        args.least_reward,
+        args.correct,
+        args.least_part,
+        args.most_steps,
+        args.most_calls,
+        args.most_tokens,
+        _token_counter(args.tokenizer) if args.tokenizer else None,
+        args.refuse_leaks,
+    )
+
+
+def _token_counter(tokenizer: str) -> Callable[[Trace], int]:
+    from transformers import AutoTokenizer
+
+    encoder = Encoder(AutoTokenizer.from_pretrained(tokenizer))
+
+    def count(trace: Trace) -> int:
+        encoded = encoder.trace(trace, _text_chat(trace.upto(0)))
+        return len(encoded.prompt) + len(encoded.completion)
+
+    return count
+
+
+def _text_chat(trace: Trace) -> list[dict[str, str]]:
+    grammar = get_grammar(trace.setup.grammar)
+    return messages(trace, grammar.render_prompt(trace.question.text, trace.toolset))
+
+
+def row_of(trace: Trace, form: str) -> dict[str, Any]:
+    """A trace as a row for fine-tuning.
+
+    ``text``: the policy's own conversation, whose system message lists the tools; a column ``tools`` beside it would
+    make a chat template list them again. ``native``: messages with ``tool_calls``, whose arguments are objects (chat
+    templates write them as JSON), and the tools as JSON text (they differ by question, and a table would fill each
+    one's schema with the fields of all others).
+    """
+    row: dict[str, Any] = {"question_id": trace.question.id, "reward": score(trace).total}
+    if form == "text":
+        return row | {"messages": _text_chat(trace)}
+    chat = trace_chat(trace, get_grammar(trace.setup.grammar))
+    for call in [call for message in chat for call in message.get("tool_calls", ())]:
+        call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return row | {"messages": chat, "tools": json.dumps(trace.toolset.openai(), ensure_ascii=False)}
+
+
+def write_rows(args: Args) -> Counter[str]:
+    """Writes ``kept.jsonl``, ``sft.jsonl`` and the dataset folder; returns how many were kept, and left out by reason.
+    Files appear when they are whole."""
+    left_out = Counter[str]()
+    count = 0
+    places = [args.out / name for name in ("kept.jsonl", "sft.jsonl")]
+    beside = [path.with_name(f".{path.name}") for path in places]
+    with beside[0].open("wb") as traces, beside[1].open("wb") as rows:
+        for trace in kept(read_traces(args.out / "traces.jsonl"), filters_of(args), left_out):
+            traces.write(encode(trace) + b"\n")
+            rows.write(msgspec.json.encode(row_of(trace, args.form)) + b"\n")
+            count += 1
+    for path, whole in zip(places, beside, strict=True):
+        whole.replace(path)
+    if args.dataset and count:
+        from datasets import Dataset
+
+        with (args.out / "sft.jsonl").open(encoding="utf-8") as lines:
+            table = [json.loads(line) for line in lines]
+        Dataset.from_list(table, on_mixed_types="use_json").save_to_disk(str(args.out / "dataset"))
+    return Counter({"kept": count}) + left_out
+
+
+def _note_usage(path: Path, agent: AutoAgent, trace: Trace) -> None:
+    used = msgspec.structs.asdict(agent.usage(trace.question.id, trace.seed))
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode({"question_id": trace.question.id, "seed": trace.seed} | used) + b"\n")
+
+
+def collect(args: Args, command: list[str]) -> Counter[str]:
+    """Plays what is not played yet, then filters and writes; returns how many were kept, and left out by reason."""
+    args.check()
+    game = args.game(args.episodes)
+    teacher = make_teacher(args, game)
+    client = teacher.client if isinstance(teacher, AutoAgent) and isinstance(teacher.client, ChatClient) else None
+    args.out.mkdir(parents=True, exist_ok=True)
+    right = 0
+    with Progress("episodes") as progress:
+
+        def on_episode(done: int, total: int, trace: Trace) -> None:
+            nonlocal right
+            right += score(trace).parts.get("answer") == 1.0
+            if isinstance(teacher, AutoAgent):
+                _note_usage(args.out / "usage.jsonl", teacher, trace)
+            progress(done, total, f"{right} right{f', {spent(client.spent)}' if client else ''}")
+
+        run(
+            game,
+            teacher,
+            args.out,
+            policy_name=policy_name(args, teacher),
+            episodes=min(args.episodes, len(game.world.ids)) * args.samples,
+            seed=args.seed,
+            concurrency=args.concurrency,
+            command=command,
+            on_episode=on_episode,
+        )
+    counts = write_rows(args)
+    settings = {
+        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(args).items()
+    }
+    write_json(args.out / "collect.json", {"command": command, "settings": settings, "episodes": dict(counts)})
+    return counts
 
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the collection."""
     args = parse(Args, "collect", __doc__.split("\n", 1)[0], argv)
-    game = args.game(args.episodes)
-
-    def progress(done: int, episodes: int, trace: Trace) -> None:
-        if done % 200 == 0 or done == episodes:
-            print(f"{done} of {episodes} episodes", flush=True)
-
-    run(
-        game,
-        make_teacher(args, game),
-        args.out,
-        policy_name=policy_name(args),
-        episodes=args.episodes,
-        seed=args.seed,
-        on_episode=progress,
-    )
-    rows = 0
-    with (args.out / "sft.jsonl").open("w", encoding="utf-8") as file:
-        for trace in kept(read_traces(args.out / "traces.jsonl"), args.least_reward):
-            prompt = game.grammar.render_prompt(trace.question.text, trace.toolset)
-            row = {
-                "question_id": trace.question.id,
-                "tools": trace.toolset.openai(),
-                "messages": messages(trace, prompt),
-            }
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            rows += 1
-    print(f"{rows} of {args.episodes} episodes kept: {args.out / 'sft.jsonl'}")
+    counts = collect(args, shlex.split("python -m train.collect") + list(sys.argv[1:] if argv is None else argv))
+    reasons = "".join([f"; {count} {reason}" for reason, count in counts.most_common() if reason != "kept"])
+    print(f"{counts['kept']} of {counts.total()} episodes kept: {args.out / 'sft.jsonl'}{reasons}")
 
 
 if __name__ == "__main__":

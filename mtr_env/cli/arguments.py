@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 from mtr_env import __version__
 from mtr_env.grammar import GRAMMARS
 from mtr_env.policies import POLICY_NAMES
+from mtr_env.policies.native import MODES
 from mtr_env.registration import ENV_IDS, SYNTHETIC
 from mtr_env.reward import RUBRICS
 from mtr_env.toolactors.prompt import KNOWLEDGE
@@ -224,14 +225,25 @@ def build() -> argparse.ArgumentParser:
         "Plays a policy over a world; the same command again goes on where it stopped.",
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy oracle --out runs/oracle\n"
         "  mtr-env run MTR-MuSiQue-v0 --source dev.jsonl --policy my_module:MyPolicy --episodes 200 --out runs/mine\n"
-        "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy",
+        "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy\n"
+        "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini",
         _YOUR_POLICY,
     )
     _world_arguments(command, _REQUIRED)
     _tool_arguments(command)
     names = ", ".join(POLICY_NAMES)
     command.add_argument(
-        "--policy", required=True, metavar="NAME", help=f"{names}, or your own as module:attr (see below)"
+        "--policy", required=True, metavar="NAME", help=f"{names}, chat, or your own as module:attr (see below)"
+    )
+    chat = command.add_argument_group("--policy chat: a model behind an OpenAI-compatible endpoint plays")
+    chat.add_argument("--policy-model", metavar="NAME", help="the model, as the server calls it")
+    chat.add_argument("--policy-base-url", metavar="URL", help="the server, such as http://127.0.0.1:8000/v1 (OpenAI)")
+    chat.add_argument(
+        "--policy-mode", choices=MODES, help="native tool calls (the default), or the text of the environment's grammar"
+    )
+    chat.add_argument("--policy-temperature", type=float, metavar="T", help="of sampling (0)")
+    chat.add_argument(
+        "--policy-prices", type=_list(float), metavar="IN,OUT", help="USD per million tokens, to show what it costs"
     )
     command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")

@@ -23,7 +23,11 @@ from mtr_env.episode import Game
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import load_policy, run, score_file, write_json
 from mtr_env.evaluate.players import load_plug
+from mtr_env.llm import ChatClient
+from mtr_env.llm.endpoint import Endpoint, read_key
+from mtr_env.llm.lanes import import_openai
 from mtr_env.metrics import metrics
+from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
 from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.reward import unscored
@@ -163,8 +167,12 @@ def _run_run(args: argparse.Namespace) -> None:
             args.corpus = None  # the actor has it
         game = _game(args, tool_actor=asked.actor)
     _find_modules_here()
+    for name in _CHAT_OPTIONS if args.policy != "chat" else ():
+        if getattr(args, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} is for --policy chat.")
     with _usage():
-        policy = load_policy(args.policy, game)
+        policy = _chat_agent(args, game) if args.policy == "chat" else load_policy(args.policy, game)
+    agent = policy if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
     right = scored = 0
 
@@ -173,14 +181,15 @@ def _run_run(args: argparse.Namespace) -> None:
         if unscored(trace) is None:
             scored += 1
             right += int(metrics(trace).em)
-        progress(done, total, f"EM {right / scored:.3f}" if scored else "none scored")
+        cost = f", {_spent(agent)}" if agent else ""
+        progress(done, total, (f"EM {right / scored:.3f}" if scored else "none scored") + cost)
 
     with progress:
         summary = run(
             game,
             policy,
             args.out,
-            policy_name=args.policy,
+            policy_name=agent.name if agent else args.policy,
             episodes=args.episodes,
             seed=args.seed,
             concurrency=args.concurrency,
@@ -189,6 +198,35 @@ def _run_run(args: argparse.Namespace) -> None:
             say=(lambda text: None) if args.quiet else _note,
         )
     print(tables.summary(summary))
+    if agent and not args.quiet:
+        _note(f"spent in this start: {_spent(agent)}")
+
+
+_CHAT_OPTIONS = ("policy_model", "policy_base_url", "policy_mode", "policy_temperature", "policy_prices")
+
+
+def _chat_agent(args: argparse.Namespace, game: Game) -> AutoAgent:
+    """The player of ``--policy chat``. A missing key or package is said now, and not by each episode."""
+    if args.policy_model is None:
+        raise UsageError("--policy chat needs --policy-model NAME (and --policy-base-url URL, unless it is OpenAI's).")
+    prices = args.policy_prices
+    if prices is not None and len(prices) != 2:
+        raise UsageError(f"--policy-prices takes two numbers, USD per million tokens in and out, found {len(prices)}.")
+    temperature = 0.0 if args.policy_temperature is None else args.policy_temperature
+    client = ChatClient(
+        args.policy_model,
+        base_url=args.policy_base_url,
+        concurrency=args.concurrency,
+        prices=prices and tuple(prices),
+        temperature=temperature,
+    )
+    import_openai()
+    read_key(client.key_variable, Endpoint.of(args.policy_base_url or os.environ.get("OPENAI_BASE_URL") or None))
+    return AutoAgent(client, args.policy_mode or "native", game.grammar)
+
+
+def _spent(agent: AutoAgent) -> str:
+    return tables.spent(agent.client.spent) if isinstance(agent.client, ChatClient) else ""
 
 
 def _run_score(args: argparse.Namespace) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mtr_env.audit import AuditReport
 from mtr_env.audit_actor import ActorReport, Share
 from mtr_env.evaluate import Group, Interval, Summary
+from mtr_env.llm import Spent
 from mtr_env.metrics import metrics
 from mtr_env.registration import DATASETS, SYNTHETIC
 from mtr_env.reward import Rubric, score
@@ -88,6 +89,12 @@ def _hub_splits(name: str) -> str:
     others = {split: there for split, there in splits.items() if there != split}
     shown = [f"{split} (= {others[split]})" if split in others else split for split in splits]
     return ", ".join(split for split in shown if split not in others.values())
+
+
+def spent(spent: Spent) -> str:
+    """What a client has used: tokens, and USD where prices are known."""
+    cost = "" if spent.cost is None else f", {spent.cost:.2f} USD"
+    return f"{spent.input_tokens:,} + {spent.output_tokens:,} tokens{cost}"
 
 
 def summary(result: Summary) -> str:

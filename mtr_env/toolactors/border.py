@@ -20,11 +20,8 @@ def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
     """An actor's response to one request, or what it raised."""
     try:
         return actor.respond(request.call, request.spec, request.view, request.history, request.key)
-    except ToolsetError:
-        raise
     except Exception as error:  # any class: see the module's docstring
-        log_outage(error)
-        return error
+        return outage(error)
 
 
 async def ask(actor: ToolActor, request: ToolRequest) -> Response:
@@ -43,11 +40,8 @@ async def arespond(actor: ToolActor, request: ToolRequest) -> Response | Excepti
         return respond(actor, request)
     try:
         return await answer(request)
-    except ToolsetError:
-        raise
     except Exception as error:  # any class: see the module's docstring
-        log_outage(error)
-        return error
+        return outage(error)
 
 
 def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[Response | Exception]:
@@ -58,12 +52,17 @@ def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[
         responses = actor.respond_many(requests)
         if len(responses) != len(requests):
             raise InfrastructureError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
-    except ToolsetError:
-        raise
     except Exception as error:  # any class: see the module's docstring
-        log_outage(error)
-        return [error] * len(requests)
+        return [outage(error)] * len(requests)
     return responses
+
+
+def outage(error: Exception) -> Exception:
+    """What an actor raised, as a value; raises a ``ToolsetError``, which is none."""
+    if isinstance(error, ToolsetError):
+        raise error
+    log_outage(error)
+    return error
 
 
 def log_outage(error: BaseException) -> None:
