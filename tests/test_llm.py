@@ -24,6 +24,7 @@ import pytest
 from chat_server import ANSWERS, FAULTS, INJECTION, OUTAGES, ChatServer
 
 import mtr_env.llm.client as client_module
+import mtr_env.llm.lanes as lanes_module
 from mtr_env.llm import ChatClient, Completion, ModelError, Spent
 from mtr_env.llm.endpoint import scrub
 from mtr_env.llm.loop import run
@@ -78,7 +79,7 @@ def test_a_server_that_never_finishes_is_left_after_the_timeout(fault: str) -> N
         client = ChatClient("tiny", base_url=server.url, timeout=0.2, retries=1)
         start = time.monotonic()
         assert "no whole answer within 0.2 s" in failure(client)
-        assert 0.4 <= time.monotonic() - start < 1.5
+        assert 0.4 <= time.monotonic() - start < 5
         assert ask(client).finish_reason == "stop", "the connection that hung takes no place in the pool"
 
 
@@ -96,7 +97,7 @@ def test_the_wait_that_a_server_asks_for_is_kept(fault: str) -> None:
         client = ChatClient("tiny", base_url=server.url)
         ask(client)
         first, second = server.times
-    assert wait - 1.0 * (fault == "429_date") <= second - first < wait + 0.5
+    assert wait - 1.0 * (fault == "429_date") <= second - first < wait + 2
 
 
 def test_the_wait_grows_where_the_server_names_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +107,7 @@ def test_the_wait_grows_where_the_server_names_none(monkeypatch: pytest.MonkeyPa
         times = list(server.times)
     waits = [later - earlier for earlier, later in itertools.pairwise(times)]
     for i, wait in enumerate(waits):
-        assert 0.05 * 2**i / 2 <= wait < 0.05 * 2**i + 0.2
+        assert 0.05 * 2**i / 2 <= wait < 0.05 * 2**i + 1
 
 
 def test_a_wait_is_capped_and_nonsense_is_none() -> None:
@@ -145,6 +146,15 @@ def test_after_the_last_retry_the_failure_is_told() -> None:
         assert server.requests == 3
 
 
+def test_a_body_without_an_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lanes_module, "MAX_BODY", 10_000)
+    with ChatServer(lambda body: "x" * int(body["messages"][0]["content"])) as server:
+        client = ChatClient("tiny", base_url=server.url, retries=0)
+        assert len(ask(client, [{"role": "user", "content": "9000"}]).text) == 9000
+        with pytest.raises(ModelError, match="the connection failed"):
+            ask(client, [{"role": "user", "content": "50000"}])
+
+
 def test_a_server_that_is_not_there_is_an_outage() -> None:
     with ChatServer() as server:
         url = server.url
@@ -167,14 +177,20 @@ def test_a_server_of_ones_own_needs_no_key(monkeypatch: pytest.MonkeyPatch) -> N
     assert sent == ["Bearer none", f"Bearer {CANARY}", "Bearer none"]
 
 
-def test_credentials_of_a_url_are_sent_and_stand_nowhere() -> None:
+def test_credentials_of_a_url_are_sent_and_stand_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     with ChatServer() as server:
         url = server.url.replace("//", f"//me:{CANARY}%2F@")
         client = ChatClient("tiny", base_url=url)
         ask(client)
         sent = server.headers[0]["authorization"]
     assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"me:{CANARY}/"
-    assert "me:" not in repr(client) + client.name
+    assert "me:" not in repr(client) + client.name + repr(vars(client))
+    with pytest.raises(TypeError, match="environment variable OPENAI_BASE_URL"):
+        pickle.dumps(client)
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
+    pickled = pickle.dumps(ChatClient("tiny"))
+    assert CANARY.encode() not in pickled
+    assert pickle.loads(pickled)._endpoint == client._endpoint
 
 
 @pytest.mark.parametrize(
@@ -205,15 +221,11 @@ def test_a_key_is_shown_by_no_failure(
     with ChatServer(lambda body: CANARY, script=[fault] * 2, key="another" if fault == "401" else None) as server:
         url = server.url.replace("//", f"//me:{CANARY}@") if place == "url" else server.url
         client = ChatClient("tiny", base_url=url, key_variable="MY_KEY", timeout=0.3, retries=1)
-        try:
+        with pytest.raises(ModelError) as caught:
             ask(client)
-        except ModelError as error:
-            shown = "".join(traceback.format_exception(error)) + repr(error) + repr(error.__dict__)
-            assert error.__context__ is None and error.__cause__ is None
-        else:
-            assert fault in ("slow", "429_date", "429_retry_after") or fault in OUTAGES
-            shown = ""
-    shown += repr(client) + client.name + repr(client.spent) + caplog.text + str(pickle.dumps(client.spent))
+        assert caught.value.__context__ is None and caught.value.__cause__ is None
+        shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value) + repr(vars(caught.value))
+    shown += repr(client) + client.name + repr(client.spent) + repr(vars(client)) + caplog.text
     if place == "key":
         shown += str(pickle.dumps(client))
     for form in (CANARY, base64.b64encode(f"me:{CANARY}".encode()).decode()):
@@ -251,7 +263,9 @@ def test_a_schema_is_sent_as_response_format() -> None:
     assert sent == {"type": "json_schema", "json_schema": {"name": "response", "schema": SCHEMA}}
 
 
-def test_a_server_without_structured_output_gets_the_schema_in_the_prompt_from_then_on() -> None:
+def test_a_server_without_structured_output_gets_the_schema_in_the_prompt_from_then_on(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     def content(body: dict[str, Any]) -> str:
         assert "response_format" not in body
         return '<think>{"a"}</think>\n```json\n{"status": "ok"}\n```'
@@ -261,6 +275,9 @@ def test_a_server_without_structured_output_gets_the_schema_in_the_prompt_from_t
         system = {"role": "system", "content": "You are a tool."}
         assert [ask(client, m, schema=SCHEMA).text for m in (ASK, [system, *ASK])] == ['{"status": "ok"}'] * 2
         assert server.requests == client.spent.requests == 3, "one refusal, then never again"
+        assert [record.message for record in caplog.records if record.name == "mtr_env"] == [
+            "The server refuses response_format: from now on the schema stands in the prompt."
+        ]
         bare, merged = list(server.bodies)[1:]
         assert ask(client).text.startswith("<think>"), "without a schema a text is left as it is"
     assert bare["messages"][0]["role"] == "system" and bare["messages"][1:] == ASK
@@ -369,7 +386,7 @@ async def gather(client: ChatClient, count: int) -> list[Completion]:
 
 @pytest.mark.parametrize("concurrency", [1, 3, 20])
 def test_no_more_requests_are_under_way_than_allowed(concurrency: int) -> None:
-    with ChatServer(latency=0.02) as server:
+    with ChatServer(latency=0.01 * concurrency) as server:
         asyncio.run(gather(ChatClient("tiny", base_url=server.url, concurrency=concurrency), 60))
         assert server.peak == concurrency
         assert server.opened <= concurrency

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import weakref
@@ -21,8 +20,6 @@ from mtr_env.tool import Schema
 from mtr_env.trace import Usage
 
 __all__ = ["ChatClient", "Completion", "ModelError", "Spent"]
-
-logger = logging.getLogger("mtr_env")
 
 BACKOFF = 0.5  # seconds before the first retry; doubled each time
 LONGEST_BACKOFF = 16.0
@@ -54,8 +51,8 @@ class ChatClient:
     sends none, for models that refuse it.
 
     A server that refuses structured output gets the schema in the prompt from then on. One client may serve many
-    threads and event loops; a copy is the client itself, a pickle holds its settings. It counts from 0 in every
-    process.
+    threads and event loops; a copy is the client itself, a pickle holds its settings and no credentials. It counts from
+    0 in every process.
     """
 
     def __init__(
@@ -78,22 +75,11 @@ class ChatClient:
                 raise ValueError(f"{name} is at least {least}, found {value}.")
         if not timeout > 0 or max_output_tokens < 1:
             raise ValueError(f"timeout and max_output_tokens are positive, found {timeout} and {max_output_tokens}.")
-        base_url = base_url or os.environ.get("OPENAI_BASE_URL") or None
         self.model, self.key_variable = model, key_variable
         self.concurrency, self.timeout, self.retries, self.prices = concurrency, timeout, retries, prices
         self.temperature, self.max_output_tokens = temperature, max_output_tokens
-        self._endpoint = Endpoint.of(base_url)
-        self._settings = {
-            "model": model,
-            "base_url": base_url,
-            "key_variable": key_variable,
-            "concurrency": concurrency,
-            "timeout": timeout,
-            "retries": retries,
-            "prices": prices,
-            "temperature": temperature,
-            "max_output_tokens": max_output_tokens,
-        }
+        self._endpoint = Endpoint.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
+        self._credentials_given = bool(base_url and self._endpoint.basic)
         heat = "default" if temperature is None else f"{temperature:g}"
         self.name = f"{model}(temperature={heat}, max_output_tokens={max_output_tokens})"
         self._dialect = Dialect("max_completion_tokens" if self._endpoint.is_openai else "max_tokens")
@@ -114,7 +100,14 @@ class ChatClient:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _restore, (self._settings,)
+        if self._credentials_given:
+            raise TypeError(
+                "A client with credentials in its base_url is not pickled, since a file would hold them: "
+                "give the URL in the environment variable OPENAI_BASE_URL, which every process reads."
+            )
+        names = "model key_variable concurrency timeout retries prices temperature max_output_tokens".split()
+        settings = {name: getattr(self, name) for name in names}
+        return _restore, ({**settings, "base_url": None if self._endpoint.basic else self._endpoint.url},)
 
     @property
     def spent(self) -> Spent:

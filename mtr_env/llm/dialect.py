@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 
@@ -9,6 +10,8 @@ import msgspec
 
 from mtr_env.llm.reply import Failure
 from mtr_env.tool import Schema
+
+logger = logging.getLogger("mtr_env")
 
 _NO_SCHEMA = re.compile(r"response_format|json_schema|json schema|structured.output|guided|grammar", re.I)
 _NO_LIMIT = re.compile(r"max_(?:completion_)?tokens", re.I)
@@ -37,6 +40,8 @@ class Dialect:
         if failure.status not in _REFUSALS:
             return
         if b'"response_format":' in sent and _NO_SCHEMA.search(failure.problem):
+            if not self.schema_in_prompt:
+                logger.warning("The server refuses response_format: from now on the schema stands in the prompt.")
             self.schema_in_prompt = True
         elif _NO_LIMIT.search(failure.problem) and self.limit == self._first_limit:
             self.limit = "max_tokens" if self.limit == "max_completion_tokens" else "max_completion_tokens"

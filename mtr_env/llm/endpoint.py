@@ -21,7 +21,7 @@ class ModelError(InfrastructureError):
 
 
 class Endpoint(NamedTuple):
-    """A ``base_url`` taken apart. ``url`` and ``shown`` are without credentials, which are sent as a header instead."""
+    """A ``base_url`` taken apart: ``url`` is without its credentials, which are sent as a header instead."""
 
     url: str
     basic: str  # "user:password", or ""
@@ -46,6 +46,9 @@ class Endpoint(NamedTuple):
         basic = ":".join(unquote(part or "") for part in (parts.username, parts.password)) if parts.username else ""
         url = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         return cls(url, basic, url == OPENAI)
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.url!r})"
 
     @property
     def secrets(self) -> tuple[str, ...]:
