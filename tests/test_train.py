@@ -18,7 +18,7 @@ from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
 from mtr_env.worlds.synthetic import SyntheticWorld
-from train import collect, options
+from train import collect, filters, options
 
 WITHOUT_TRANSFORMERS = "the train extra is not installed (pip install -e '.[train]')"
 
@@ -60,8 +60,8 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
     collect.main(arguments)
     assert (tmp_path / "sft.jsonl").read_bytes() == first
     doubled = [trace for trace in traces(1.0, 5) for _ in range(2)]
-    assert len(list(collect.kept(iter(doubled), 0.0))) == 5
-    assert list(collect.kept(iter(doubled), 1.0)) == []
+    assert len(list(filters.kept(iter(doubled), 0.0))) == 5
+    assert list(filters.kept(iter(doubled), 1.0)) == []
 
 
 @pytest.mark.parametrize(

@@ -46,8 +46,7 @@ from mtr_env.policies.native import MODES, trace_chat
 from mtr_env.reward import score
 from mtr_env.trace import Trace, encode
 from mtr_env.transcript import messages
-from train.filters import Filters
-from train.filters import kept as kept  # train.sft has it from here
+from train.filters import Filters, kept
 from train.options import WorldOptions, option, parse
 
 TEACHERS = ("neutral", "oracle", "auto")

@@ -17,7 +17,7 @@ from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.evaluate import read_traces
 from mtr_env.grammar import get_grammar
 from mtr_env.transcript import messages
-from train.collect import kept
+from train.filters import kept
 from train.models import adapter, load, save
 from train.options import TrainerOptions, option, parse
 
