@@ -60,6 +60,41 @@ def test_the_first_block_of_a_new_base_model_looks_at_the_last_tokens(model: Pat
     assert near.mean() > 0.4
 
 
+def test_the_texts_of_the_base_model_hold_no_trace_and_label_only_what_can_be_known() -> None:
+    from train.pretrain import Author
+
+    author = Author(seed=3)
+    marks = [piece for piece in author.tokenizer.get_added_vocab() if "tool_call" in piece or "tool_response" in piece]
+    marks += ["<think>", "<answer>", "</answer>"]
+    forbidden = {author.tokenizer.convert_tokens_to_ids(mark) for mark in marks}
+    assert len(forbidden) > 5 and author.tokenizer.unk_token_id not in forbidden
+    for _ in range(60):
+        ids, labels = author.row(224)
+        assert len(ids) == len(labels) == 224
+        assert forbidden.isdisjoint(ids) and author.tokenizer.unk_token_id not in ids
+        known = [label for label in labels if label != -100]
+        assert 0 < len(known) < 150
+        assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
+
+
+def test_an_example_of_the_base_model_tells_what_its_answer_follows_from() -> None:
+    from train.pretrain import Author
+
+    author = Author(seed=4)
+    found = 0
+    for _ in range(200):
+        text = author.following()
+        answer = text[-1][0].strip("\n.")
+        told = [piece.removeprefix("\n") for piece, known in text[1:] if not known]
+        if answer not in ("yes", "no"):
+            found += 1
+            assert any(answer in line for line in told), text
+        assert [known for piece, known in text[1:-1] if piece.endswith("?")] == [
+            True for piece, known in text[1:-1] if known
+        ]
+    assert found > 100
+
+
 def test_the_cached_sampler_samples_what_generate_does(model: Path) -> None:
     import torch
     from transformers import GenerationConfig
