@@ -5,10 +5,13 @@ on a name that it has seen. When the plan is complete, it answers; often the ste
 guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which tool
 leads there is left for reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks is
 written before it (:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to act,
-and that one of them pays is for it to find out.
+and that one of them pays is for it to find out. ``detours`` names the only tools that a detour may call: a choice among
+few is a form that a small model can learn.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from agents.thoughts import thought
 from mtr_env import draw
@@ -33,6 +36,7 @@ class NeutralTeacher:
         seed: int = 0,
         actor: ToolActor | None = None,
         thoughts: bool = False,
+        detours: Collection[str] | None = None,
     ) -> None:
         if not 0 < p_gold <= 1:
             raise ValueError(f"p_gold is in (0, 1], found {p_gold}.")
@@ -40,6 +44,7 @@ class NeutralTeacher:
         self.p_gold = p_gold
         self.seed = seed
         self.thoughts = thoughts
+        self.detours = detours
         self.oracle = Oracle(grammar, actor)
 
     def for_episode(self, trace: Trace) -> NeutralPlayer:
@@ -81,6 +86,8 @@ class NeutralPlayer:
 
     def _detour(self, messages: Messages, tools: Tools, turn: int) -> str | None:
         names = [*reading.mentions(reading.question_of(messages)), *self._seen(messages)]
+        allowed = self._teacher.detours
+        tools = [tool for tool in tools if allowed is None or tool["function"]["name"] in allowed]
         call = random_call(tools, list(dict.fromkeys(names)) or ["unknown"], (*self._key, "detour", turn))
         return None if call is None else self._teacher.grammar.render_call(call)
 

@@ -59,6 +59,7 @@ class Args(WorldOptions):
 
     teacher: str = option("neutral", "neutral (the oracle's plan with detours), oracle, or auto (a chat model)")
     p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
+    detours: str | None = option(None, "the only tools that its detours may call, with commas between them")
     thoughts: bool = option(False, "write the question that a call asks before each call of the plan")
     model: str | None = option(None, "the chat model of the teacher auto")
     base_url: str | None = option(None, "its server; OpenAI unless given, with the key in OPENAI_API_KEY")
@@ -112,14 +113,15 @@ def make_teacher(args: Args, game: Game) -> AnyPolicy:
             seed=args.seed,
         )
     p_gold = args.p_gold if args.teacher == "neutral" else 1.0  # the oracle makes no detour
-    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts)
+    detours = args.detours.split(",") if args.detours else None
+    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours)
 
 
 def policy_name(args: Args, teacher: AnyPolicy) -> str:
     """What stands in the record: the teacher with everything that its actions depend on."""
     if isinstance(teacher, AutoAgent):
         return teacher.name
-    settings = [f"{args.p_gold:g}"] if args.teacher == "neutral" else []
+    settings = [f"{args.p_gold:g}", *filter(None, [args.detours])] if args.teacher == "neutral" else []
     settings += ["thoughts"] if args.thoughts else []
     return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
 
