@@ -1,17 +1,18 @@
 """The strategy-neutral teacher: shows the form of every move and leaves open which one is right.
 
 At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any tool
-on a name that it has seen. When the plan is complete, it answers; often the steps run out before, and the last one is a
-guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which tool
-leads there is left for reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks is
-written before it (:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to act,
-and that one of them pays is for it to find out. ``detours`` names the only tools that a detour may call: a choice among
-few is a form that a small model can learn.
+on a name that it has just seen. When the plan is complete, it answers; often the steps run out before, and the last one
+is a guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which
+tool leads there is left for reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks
+is written before it (:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to
+act, and that one of them pays is for it to find out. ``detours`` names the only tools that a detour may call: a choice
+among few is a form that a small model can learn.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Any
 
 from agents.thoughts import thought
 from mtr_env import draw
@@ -85,10 +86,9 @@ class NeutralPlayer:
         return kept
 
     def _detour(self, messages: Messages, tools: Tools, turn: int) -> str | None:
-        names = [*reading.mentions(reading.question_of(messages)), *self._seen(messages)]
         allowed = self._teacher.detours
         tools = [tool for tool in tools if allowed is None or tool["function"]["name"] in allowed]
-        call = random_call(tools, list(dict.fromkeys(names)) or ["unknown"], (*self._key, "detour", turn))
+        call = random_call(tools, self._names(messages), (*self._key, "detour", turn))
         return None if call is None else self._teacher.grammar.render_call(call)
 
     def _with_thoughts(self, action: str) -> str:
@@ -100,10 +100,23 @@ class NeutralPlayer:
         return self._teacher.grammar.render_call(*parsed.calls, thought=" ".join(filter(None, asked)))
 
     def _guess(self, messages: Messages, turn: int) -> str:
-        return self._teacher.grammar.render_answer(draw.choice(self._seen(messages) or ["unknown"], *self._key, turn))
+        return self._teacher.grammar.render_answer(draw.choice(self._names(messages), *self._key, turn))
 
-    def _seen(self, messages: Messages) -> list[str]:
-        """The short texts of all responses."""
+    def _names(self, messages: Messages) -> list[str]:
+        """What the newest response has found, or the names in the question; few, because a policy that learns to choose
+        evenly among many learns to write anything."""
         steps = reading.observed(messages, self._teacher.grammar)
-        leaves = [text for step in steps for text in reading.leaves([result.content for result in step])]
-        return [text for text in leaves if 2 < len(text) < 40]
+        for step in reversed(steps):
+            found = [result.content for result in step if _is_ok(result.content)]
+            names = [text for text in reading.leaves(found) if 2 < len(text) < 40 and not text.endswith(".")]
+            if names:
+                return list(dict.fromkeys(names))
+        question = reading.question_of(messages)
+        mentions = reading.mentions(question)
+        # The first word of the question may look like the first of a name.
+        names = [m.partition(" ")[2] if question.startswith(m) else m for m in mentions]
+        return list(dict.fromkeys(filter(None, names))) or ["unknown"]
+
+
+def _is_ok(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("status") == "ok"
