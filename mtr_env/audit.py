@@ -254,15 +254,24 @@ class _Audit:
             self._refused(question, error)
             reason: str | None = f"its toolset was refused: {error}"
         else:
-            self._toolset(question, start.toolset)
-            if isinstance(self.oracle.actor, GroundedToolActor):
-                _resolve(start, stage.view, self.oracle.actor, self.gold, self.distractor)
-            reason = self._oracle(stage, start, tally)
-            for name, policy in self.policies.items():
-                self.tallies[name].add(*self._play(policy, stage, start))
+            reason = self._begun(question, stage, start, tally)
         provable.append(reason is None)
         if reason is not None:
             self.unprovable.append(Unprovable(question_id, reason))
+
+    def _begun(self, question: Question, stage: Stage, start: Trace, family: _Tally) -> str | None:
+        """Looks at the tools and plays everybody; why the question is not proved solvable, or ``None``."""
+        if start.stop_reason is not None:
+            for tally in (self.total, family, *self.tallies.values()):
+                tally.unscored += 1
+            return f"its tools could not be made: {start.faults[-1].message}"
+        self._toolset(question, start.toolset)
+        if isinstance(self.oracle.actor, GroundedToolActor):
+            _resolve(start, stage.view, self.oracle.actor, self.gold, self.distractor)
+        reason = self._oracle(stage, start, family)
+        for name, policy in self.policies.items():
+            self.tallies[name].add(*self._play(policy, stage, start))
+        return reason
 
     def _oracle(self, stage: Stage, start: Trace, family: _Tally) -> str | None:
         """Plays the oracle; why its episode proves nothing, or ``None``."""
@@ -311,7 +320,7 @@ class _Audit:
         for name, tally in {"oracle": self.total, **self.tallies}.items():
             if tally.unscored:
                 share = tally.unscored / (tally.unscored + len(tally.rewards))
-                warnings.append(f"{tally.unscored} episodes of {name} ({share:.1%}) are unscored: the ToolActor failed")
+                warnings.append(f"{tally.unscored} episodes of {name} ({share:.1%}) are unscored: a plug failed")
         return warnings
 
 

@@ -315,14 +315,21 @@ class Game:
         self._restored: IdentityCache[Toolset, Stage] = IdentityCache(8)
 
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
-        """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`, and
-        :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
+        """A new episode. One whose ToolMaker cannot be reached has no tools and has ended already, unscored: its trace
+        has a ``stop_reason``.
+
+        Raises :class:`~mtr_env.errors.UnknownQuestionError`, and :class:`~mtr_env.errors.ToolsetError` when the
+        ToolMaker wrote tools that break a rule."""
         if not isinstance(question_id, str):
             raise unknown_question(question_id, self.world.ids)
         stage = self._stages.get(question_id)
         if stage is None:
             question = self.world.question(question_id)
-            stage = self._set(question, self.tool_maker.make(question))
+            try:
+                toolset = self.tool_maker.make(question)
+            except InfrastructureError as error:
+                return self._unplayed(question, seed, error)
+            stage = self._set(question, toolset)
         return self._enter(stage, seed)
 
     async def abegin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
@@ -339,14 +346,17 @@ class Game:
             question = self.world.question(question_id)
             making = self._making[key] = asyncio.ensure_future(amake(question))
             making.add_done_callback(lambda _: self._making.pop(key, None))
-        toolset = await asyncio.shield(making)
+        try:
+            toolset = await asyncio.shield(making)
+        except InfrastructureError as error:
+            return self._unplayed(self.world.question(question_id), seed, error)
         stage = self._stages.get(question_id) or self._set(self.world.question(question_id), toolset)
         return self._enter(stage, seed)
 
-    def unplayed(self, question_id: str, seed: int, error: InfrastructureError) -> Trace:
-        """The record of an episode whose tools could not be made, because the ToolMaker's endpoint failed."""
-        tools = Toolset((), maker=self.tool_maker.name)
-        return outage(Trace(self.world.question(question_id), tools, self.setup, seed), "tool maker", error)
+    def _unplayed(self, question: Question, seed: int, error: InfrastructureError) -> tuple[Stage, Trace]:
+        """An episode without tools, which is over as it begins. Its stage is not kept: the next one asks again."""
+        stage = Stage(question, Toolset((), maker=self.tool_maker.name), self.grammar)
+        return stage, outage(Trace(question, stage.toolset, self.setup, seed), "tool maker", error)
 
     def _set(self, question: Question, toolset: Toolset) -> Stage:
         check_toolset(toolset, question.text, question.golds)

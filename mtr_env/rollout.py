@@ -33,11 +33,11 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
     ``InfrastructureError``, which ends the episode unscored; :class:`NotAnAction` when its action is not a string, and
     ``UnknownQuestionError``.
     """
-    try:
-        _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
-    except InfrastructureError as error:
-        return env.game.unplayed(question_id or env.game.question_for(seed), seed, error)
-    act = player(policy, env.snapshot())
+    _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
+    begun = env.snapshot()
+    if begun.stop_reason is not None:  # there are no tools
+        return begun
+    act = player(policy, begun)
     chat, tools = list(info["messages"]), info["tools"]
     while True:
         try:
@@ -62,10 +62,9 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
     game = env.game if isinstance(env, MTREnv) else env
     if question_id is None:
         question_id = game.question_for(seed)
-    try:
-        stage, trace = await game.abegin(question_id, seed)
-    except InfrastructureError as error:
-        return game.unplayed(question_id, seed, error)
+    stage, trace = await game.abegin(question_id, seed)
+    if trace.stop_reason is not None:
+        return trace
     act = any_player(policy, trace)
     chat, tools = messages(trace, stage.prompt), stage.tools
     while True:

@@ -24,6 +24,7 @@ from msgspec.structs import replace
 
 from mtr_env import draw
 from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
+from mtr_env.adapters.trl_spec import beginnings
 from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.episode import Game, Stage, Turn
 from mtr_env.registration import make_game
@@ -101,14 +102,14 @@ class Rollouts:
     # ---------------------------------------------------------------------------------------------------- the data set
 
     def rows(self, question_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """The training rows of some questions: ``prompt`` and ``question_id``.
+        """The training rows of some questions: ``prompt`` and ``question_id``. A question whose ToolMaker cannot be
+        reached is left out, with a warning in the log.
 
         Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), or when
         a prompt leaves no room for an action in ``max_tokens``.
         """
         rows = []
-        for question_id in question_ids:
-            stage, trace = self.game.begin(question_id, self.seed)
+        for question_id, stage, trace in beginnings(self.game, question_ids, self.seed):
             prompt = messages(trace, stage.prompt)
             known = self._questions.setdefault(_key(prompt), question_id)
             if known != question_id:
@@ -163,7 +164,10 @@ class Rollouts:
         episodes = []
         for question_id, seed in starts:
             stage, trace = self.game.begin(question_id, seed)
-            episodes.append(Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt))))
+            episode = Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt)))
+            if trace.stop_reason is not None:  # without tools: one masked token, as a trainer wants a completion
+                episode.append([self.encoder.eos], own=False)
+            episodes.append(episode)
         sampling = 0.0
         active = episodes
         while active := [e for e in active if not self._over(e)]:
