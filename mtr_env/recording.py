@@ -63,6 +63,10 @@ def _outage(kind: str) -> type[InfrastructureError]:
     return InfrastructureError if kind == "InfrastructureError" else type(kind, (InfrastructureError,), {})
 
 
+def _raisable(failure: _Failure) -> Exception:
+    return ToolsetError(failure.text) if failure.toolset else _outage(failure.kind)(failure.text)
+
+
 def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shelf | None:
     """The store of a cassette, opened as its mode needs it; ``None`` in mode ``live``, which never looks at it.
 
@@ -83,7 +87,9 @@ def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shel
 class Recorder(Generic[Value]):
     """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in errors.
 
-    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``.
+    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``. An outage lasts as long as this object:
+    whoever asks for the same key later meets it too, and not an answer that a replay would then give to both. With
+    ``lasting=False`` it is asked again.
     """
 
     def __init__(
@@ -93,6 +99,8 @@ class Recorder(Generic[Value]):
         what: str,
         encode: Callable[[Value], bytes],
         decode: Callable[[bytes], Value],
+        *,
+        lasting: bool = True,
     ) -> None:
         self.shelf = shelf
         self.mode = mode
@@ -100,6 +108,8 @@ class Recorder(Generic[Value]):
         self._encode = encode
         self._decode = decode
         self._flights = Flights()
+        self._lasting = lasting
+        self._outages: dict[str, _Failure] = {}
 
     @property
     def served(self) -> Served:
@@ -210,7 +220,14 @@ class Recorder(Generic[Value]):
                 raise failure
             self._flights.count(hit=False)
             raise InfrastructureError(f"The cassette holds no {self._what} {name()}.")
+        self._raise_outage(key)
         return None
+
+    def _raise_outage(self, key: str) -> None:
+        failure = self._outages.get(key)
+        if failure is not None:
+            self._flights.count(hit=True)
+            raise _raisable(failure)
 
     def _found(self, key: str, name: Callable[[], str]) -> Value | Exception | None:
         try:
@@ -223,6 +240,8 @@ class Recorder(Generic[Value]):
     def _again(self, key: str) -> Value | None:
         """Looks once more when the flight is ours: somebody's may have landed since the first look."""
         found = self._read(key)
+        if found is None:
+            self._raise_outage(key)
         self._flights.count(hit=found is not None)
         return found
 
@@ -297,10 +316,7 @@ class Recorder(Generic[Value]):
         data = self.shelf.get(f"outage:{key}")
         if data is None:
             return None
-        failure = _FAILURE(data)
-        if failure.toolset:
-            return ToolsetError(failure.text)
-        return _outage(failure.kind)(failure.text)
+        return _raisable(_FAILURE(data))
 
     def _kept(self, key: str, answer: Value | Exception) -> Value | Exception:
         """Writes an answer; returns what a replay will give, or the failure of either."""
@@ -309,6 +325,8 @@ class Recorder(Generic[Value]):
             if isinstance(answer, Exception):
                 readable = str(answer) if isinstance(answer, InfrastructureError | ToolsetError) else ""
                 failure = _Failure(type(answer).__name__, readable, isinstance(answer, ToolsetError))
+                if self._lasting and not failure.toolset:
+                    self._outages[key] = failure
                 self.shelf.put(f"outage:{key}", msgspec.json.encode(failure), replace=True)
                 return answer
             data = self._encode(answer)

@@ -46,7 +46,8 @@ class CassetteToolActor:
     the history where ``inner.uses_history``. With ``frozen=True`` neither the world's fingerprint nor the seed counts:
     the responses belong to one world, whoever plays it. The name in traces is ``inner``'s, and a response keeps its
     origin, usage and sources, so a replayed trace is the recorded one. An outage is recorded too: ``replay`` repeats
-    it, ``record`` asks again. A store that cannot be written is an outage of the episode that met it.
+    it, and so does this object in ``record``; another one asks again. With ``frozen=True`` an outage is asked again at
+    once. A store that cannot be written is an outage of the episode that met it.
 
     Raises ``ValueError`` for an unknown mode or an ``inner`` that is missing, and what
     :class:`~mtr_env.store.Store` raises.
@@ -69,7 +70,9 @@ class CassetteToolActor:
         self.remote: bool = mode != "replay" and getattr(self.inner, "remote", False)
         self._frozen = frozen
         self._specs: IdentityCache[ToolSpec, str] = IdentityCache(_SPECS)
-        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode)
+        self._recorder: Recorder[Response] = Recorder(
+            shelf, mode, "response", _encode, _decode, lasting=not frozen
+        )
         if mode == "record" and shelf is not None:
             described = RecordedActor(self.name, self.uses_history)
             shelf.put(f"actor:{_digest(self.name)}", msgspec.json.encode(described), replace=True)

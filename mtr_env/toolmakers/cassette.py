@@ -19,7 +19,7 @@ class CassetteToolMaker:
 
     The modes are those of :class:`~mtr_env.toolactors.cassette.CassetteToolActor`, which may share the store. A toolset
     is that of one question (all of it, not its id), key and maker (its name). A maker's failure is recorded too:
-    ``replay`` repeats it, ``record`` asks again. A miss in a replay raises
+    ``replay`` repeats it, and an outage this object in ``record`` too; another one asks again. A miss in a replay raises
     :class:`~mtr_env.errors.InfrastructureError` that names the question. ``inner`` may be left out in a replay when the
     cassette holds one maker's toolsets.
     """
