@@ -29,8 +29,8 @@ from mtr_env.toolactors.border import arespond
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
-from mtr_env.vector import MTRVectorEnv
 from mtr_env.trace import Call, Response, Trace, encode
+from mtr_env.vector import MTRVectorEnv
 
 Starts = Sequence[tuple[str, int]]
 
@@ -342,7 +342,7 @@ def test_an_outage_of_the_tool_maker_costs_no_neighbour_in_a_vector_environment(
     envs.reset(seed=0, options={"question_id": list(ids)})
     for _ in range(12):
         _, _, terminated, truncated, infos = envs.step(["<answer>x</answer>"] * 3)
-        found = infos["final_info"] if "final_info" in infos else infos
+        found = infos.get("final_info", infos)
         for i in np.flatnonzero(terminated | truncated):
             assert terminated[i] == (found["unscored"][i] is None)
             assert found["question_id"][i] != ids[1] or found["unscored"][i] == "tool maker: no tools today"

@@ -70,9 +70,7 @@ class CassetteToolActor:
         self.remote: bool = mode != "replay" and getattr(self.inner, "remote", False)
         self._frozen = frozen
         self._specs: IdentityCache[ToolSpec, str] = IdentityCache(_SPECS)
-        self._recorder: Recorder[Response] = Recorder(
-            shelf, mode, "response", _encode, _decode, lasting=not frozen
-        )
+        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode, lasting=not frozen)
         if mode == "record" and shelf is not None:
             described = RecordedActor(self.name, self.uses_history)
             shelf.put(f"actor:{_digest(self.name)}", msgspec.json.encode(described), replace=True)

@@ -19,9 +19,9 @@ class CassetteToolMaker:
 
     The modes are those of :class:`~mtr_env.toolactors.cassette.CassetteToolActor`, which may share the store. A toolset
     is that of one question (all of it, not its id), key and maker (its name). A maker's failure is recorded too:
-    ``replay`` repeats it, and an outage this object in ``record`` too; another one asks again. A miss in a replay raises
-    :class:`~mtr_env.errors.InfrastructureError` that names the question. ``inner`` may be left out in a replay when the
-    cassette holds one maker's toolsets.
+    ``replay`` repeats it, and this object in ``record`` repeats an outage; another one asks again. A miss in a replay
+    raises :class:`~mtr_env.errors.InfrastructureError` that names the question. ``inner`` may be left out in a replay
+    when the cassette holds one maker's toolsets.
     """
 
     def __init__(
