@@ -9,13 +9,19 @@ grounded actor would give, its sources are that one's. Else it states
 - a title, when one of its strings is that title: a search's, a page's, or a candidate of what was not found.
 
 What it gives besides (a name that stands nowhere, a wrong object of a known fact) has no source.
+
+A question without paragraphs and facts has no evidence to state: there the model itself is the source, one for each
+value that it gives (``"m"`` and a digest), as a document of a corpus would be.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
+
+import msgspec
 
 from mtr_env.errors import ToolsetError
 from mtr_env.memo import IdentityCache
@@ -84,6 +90,8 @@ def stated_sources(request: ToolRequest, value: Any) -> tuple[str, ...]:
         return ()
     told = [plain(text) for text in evidence_strings(request, value)]
     view = request.view
+    if not view.paragraphs and not view.facts:
+        return _model_source(value) if told else ()
     titles = [f"p{i}" for i in _titles(view) if fold(view.paragraphs[i].title) in told]
     if isinstance(value, Mapping) and value.get("status", "ok") != "ok":
         return tuple(titles)
@@ -97,6 +105,16 @@ def stated_sources(request: ToolRequest, value: Any) -> tuple[str, ...]:
         return tuple(found)
     about = [s.ref for s in sentences(view) if s.ref not in quoted and _answers(s, told, names)]
     return (*found, *about)
+
+
+def _model_source(value: Any) -> tuple[str, ...]:
+    """The model as the source of what it found."""
+    if isinstance(value, Mapping):
+        if value.get("status", "ok") != "ok":
+            return ()
+        value = {name: item for name, item in value.items() if name not in ENVELOPE}
+    data = msgspec.json.encode(value, order="sorted")
+    return (f"m{blake2b(data, digest_size=4).hexdigest()}",)
 
 
 def evidence_strings(request: ToolRequest, value: Any) -> list[str]:
