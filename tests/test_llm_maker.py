@@ -165,6 +165,11 @@ UNSOUND = {
     "a schema that is none": (reply({**FREE, "returns": {"x": 7}}), "not a valid JSON Schema"),
     "an own status": (reply({**FREE, "returns": {"status": {}}}), "must not define 'status'"),
     "an unknown entity": (reply({**FREE, "entities": ["book"]}), "'book' is not among the parameters"),
+    "properties that are null": (
+        reply({**FREE, "parameters": {**FREE["parameters"], "properties": None}}),
+        "not of type",
+    ),
+    "properties that are 5": (reply({**FREE, "parameters": {**FREE["parameters"], "properties": 5}}), "not of type"),
     "nested parameters": (reply({**FREE, "parameters": NESTED, "entities": []}), "keep them flat"),
     "too many": (reply(*[{**FREE, "name": f"tool_{i}"} for i in range(9)]), "at most 8 tools, found 9"),
     "too large": (reply({**FREE, "description": "x" * MAX_TOOLSET_CHARS}), "characters, more than"),
