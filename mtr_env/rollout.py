@@ -112,9 +112,7 @@ async def aplay_many(
             if playing.tasks:
                 await playing.changed.wait()
     finally:
-        for task in playing.tasks:
-            task.cancel()
-        await asyncio.gather(*playing.tasks, return_exceptions=True)
+        await playing.stop()
     if playing.failures:
         first, *others = playing.failures
         if others:
@@ -148,6 +146,13 @@ class _Playing:
             task = asyncio.create_task(aplay(self._game, self._policy, question_id=question_id, seed=seed))
             self.tasks[task] = start
             task.add_done_callback(self._when_done, context=self._context)
+
+    async def stop(self) -> None:
+        """Ends the episodes under way; no other begins, though one of them may just have ended by itself."""
+        self._starts = iter(())
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def _end(self, task: asyncio.Task[Trace]) -> None:
         question_id, seed = self.tasks.pop(task)

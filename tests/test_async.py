@@ -263,6 +263,27 @@ def test_leaving_the_loop_early_ends_the_episodes_under_way() -> None:
     asyncio.run(main())
 
 
+def test_leaving_the_loop_early_leaves_no_episode_behind_whenever_it_happens() -> None:
+    game = make_game("MTR-Synthetic-v0", limit=20)
+
+    async def policy(messages: Any, tools: Any) -> str:
+        # Uneven waits, so that some have just ended when the others are cancelled.
+        await asyncio.sleep(0.0005 * draw.below(4, "wait", messages[1]["content"]))
+        return "<answer>x</answer>"
+
+    async def main() -> None:
+        for number in range(60):
+            taken = 0
+            async with aclosing(aplay_many(game, policy, starts_of(game, 500), concurrency=8)) as episodes:
+                async for _ in episodes:
+                    taken += 1
+                    if taken > number % 12:
+                        break
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- outages
 
 
