@@ -17,7 +17,7 @@ from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, ToolRequest
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import KINDS, Noise, NoiseSchedule, NoisyToolActor
-from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
+from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool, response_schema
 from mtr_env.trace import Call, Response
 
 LONG = (
@@ -139,6 +139,41 @@ def test_a_partial_relation_keeps_the_facts_that_it_still_states() -> None:
     assert half.sources == ("t0", "t1")
     inverse = ask(actor(partial=1), inverse_tool("performer"), "A")
     assert (inverse.value["total"], inverse.sources, inverse.note) == (1, ("t0",), "partial")
+
+
+def test_noise_that_a_models_own_tool_cannot_take_leaves_the_response_as_it_is() -> None:
+    class Says:
+        name = "says"
+
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def respond(self, *request: Any) -> Response:
+            return Response(self.value, origin="llm")
+
+    def tool(**fields: Any) -> ToolSpec:
+        return ToolSpec(
+            "credits", "Who made it.", {"type": "object", "properties": {"query": {}}}, response_schema(fields)
+        )
+
+    total = tool(total={"type": "integer"}, text={"type": "string"})
+    half = {"status": "ok", "total": 7, "text": "A long first sentence. " * 20}
+    noisy = ask(NoisyToolActor(Says(half), {"partial": 1.0}), total, "film")
+    assert (noisy.origin, noisy.value["total"]) == ("noise", 7)
+    assert len(noisy.value["text"]) < len(half["text"])
+    pair = {"type": "array", "minItems": 2, "items": {"type": "string"}}
+    two = {"status": "ok", "names": ["a", "b"]}
+    assert ask(NoisyToolActor(Says(two), {"partial": 1.0}), tool(names=pair), "film").origin == "llm"
+    free = ToolSpec("mood", "A mood.", {"type": "object", "properties": {"query": {}}}, {"type": "integer"})
+    for kind in KINDS:
+        assert ask(NoisyToolActor(Says(3), {kind: 1.0}), free, "film") == Response(3, origin="llm")
+        broken = Response({"status": "ok"}, origin="llm")
+        call = Call("get_performer", {"film": "Kolya"})
+        actor = NoisyToolActor(Says(broken.value), {kind: 1.0})
+        spec = relation_tool("performer")
+        assert actor.respond(call, spec, VIEW, (), CallKey(0, "q", call)) == broken, (
+            "the simulator's fault stays its own"
+        )
 
 
 def test_a_contradiction_is_another_object_of_the_same_relation_without_a_source() -> None:

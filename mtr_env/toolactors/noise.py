@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from mtr_env import draw
+from mtr_env.contract import Contract
 from mtr_env.question import View
-from mtr_env.tool import ToolSpec
+from mtr_env.text import json_texts
+from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
@@ -21,8 +23,8 @@ KINDS = ("tool_failure", "not_found", "partial", "contradicting")
 class Noise(Struct, frozen=True):
     """Probabilities in [0, 1] of each kind of noise in a response; together at most 1.
 
-    Computing tools only fail; a kind that cannot apply (part of a single value, a contradiction in running text) leaves
-    the response as it is.
+    Computing tools only fail; a kind that cannot apply (part of a single value, a contradiction in running text,
+    something that the tool's schema forbids) leaves the response as it is.
     """
 
     tool_failure: float = 0.0
@@ -152,8 +154,17 @@ class NoisyToolActor:
         for kind in KINDS:
             point -= getattr(noise, kind)
             if point < 0:
-                return _DISTURB[kind](response, spec, view, key) or response
+                return _disturbed(kind, response, spec, view, key)
         return response
+
+
+def _disturbed(kind: str, response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:
+    """The response with this noise; as it is where it breaks its schema, or the noise would."""
+    contract = Contract(Toolset((spec,)))
+    if contract.check_response(response.value, spec) is not None:
+        return response
+    noisy = _DISTURB[kind](response, spec, view, key)
+    return response if noisy is None or contract.check_response(noisy.value, spec) is not None else noisy
 
 
 def _settings(noise: Noise | NoiseSchedule) -> str:
@@ -181,9 +192,9 @@ def _partial(response: Response, spec: ToolSpec, view: View, key: CallKey) -> Re
     value = {name: _half(item) for name, item in response.value.items()}
     if value == response.value:
         return None
-    if "total" in value:
+    if spec.binding.startswith("inverse:"):
         value["total"] = max(len(item) for item in value.values() if isinstance(item, list))
-    stated = " ".join(_texts(value))
+    stated = " ".join(json_texts(value))
     sources = tuple(ref for ref in response.sources if _is_stated(ref, view, stated))
     return Response(value, sources, "noise", note="partial")
 
@@ -224,17 +235,6 @@ def _is_stated(ref: str, view: View, stated: str) -> bool:
     paragraph, _, sentence = ref[1:].partition("s")
     place = view.paragraphs[int(paragraph)]
     return (place.sentences[int(sentence)] if sentence else place.title) in stated
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 _DISTURB = {
