@@ -21,6 +21,7 @@ from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import border
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
@@ -105,7 +106,7 @@ class Stage:
             except UnicodeEncodeError:
                 # A lone surrogate cannot be saved: the record shows it as an escape, and a mark that makes a replay
                 # of the record the same malformed action.
-                action = action.encode("utf-8", "backslashreplace").decode() + _NOT_UNICODE
+                action = as_unicode(action) + _NOT_UNICODE
         parsed = self.grammar.parse(action)
         if isinstance(parsed, Fault):
             if action.endswith(_NOT_UNICODE):
@@ -245,7 +246,7 @@ def _reason(tool: str, error: Exception) -> str:
 
 def _plain(error: Exception) -> str:
     """What an exception says, on one line that a trace can save."""
-    return " ".join(str(error).split())[:300].encode("utf-8", "backslashreplace").decode()
+    return as_unicode(" ".join(str(error).split())[:300])
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:

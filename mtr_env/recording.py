@@ -19,6 +19,7 @@ from msgspec import Struct
 from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.single_flight import LEFT, Flight, Flights
 from mtr_env.store import Store
+from mtr_env.text import as_unicode
 
 Mode = Literal["live", "record", "replay"]
 """``live`` never reads and never writes; ``record`` reads, else asks and writes; ``replay`` reads, and never asks."""
@@ -54,6 +55,8 @@ class _Failure(Struct, frozen=True):
     toolset: bool = False
 
 
+# What encoding raises on a Python value that is not JSON, or holds a lone surrogate.
+_NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)
 _FAILURE = msgspec.json.Decoder(_Failure).decode
 
 
@@ -82,6 +85,29 @@ def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shel
     if mode == "record" and getattr(store, "readonly", False):
         raise ValueError("mode 'record' needs a store that can be written; this one is readonly.")
     return store
+
+
+def only_plug(
+    shelf: Shelf | None,
+    mode: Mode,
+    prefix: str,
+    what: str,
+    decode: Callable[[bytes], Value],
+    name: Callable[[Value], str],
+    fix: str,
+) -> Value:
+    """The plug (``what``) that a cassette was recorded with, of those whose keys begin with ``prefix``, for a replay
+    without it. Raises ``ValueError`` in another mode, and when there is not just one; ``fix`` says what to give."""
+    if mode != "replay" or shelf is None:
+        raise ValueError(f"mode {mode!r} needs an inner {what} to ask.")
+    found = [decode(data) for key in shelf.keys(prefix) if (data := shelf.get(key)) is not None]
+    if len(found) != 1:
+        names = ", ".join(repr(name(plug)) for plug in found) or "none"
+        raise ValueError(
+            f"A cassette is replayed without its {what} when it was recorded with one; this one with {names}. "
+            f"Give inner=, {fix}."
+        )
+    return found[0]
 
 
 class Recorder(Generic[Value]):
@@ -322,14 +348,17 @@ class Recorder(Generic[Value]):
         """Writes an answer; returns what a replay will give, or the failure of either."""
         assert self.shelf is not None
         try:
+            data = b"" if isinstance(answer, Exception) else self._encode(answer)
+        except _NOT_JSON as error:
+            answer = InfrastructureError(f"The {self._what} cannot be recorded: {type(error).__name__}.")
+        try:
             if isinstance(answer, Exception):
-                readable = str(answer) if isinstance(answer, InfrastructureError | ToolsetError) else ""
+                readable = as_unicode(str(answer)) if isinstance(answer, InfrastructureError | ToolsetError) else ""
                 failure = _Failure(type(answer).__name__, readable, isinstance(answer, ToolsetError))
                 if self._lasting and not failure.toolset:
                     self._outages[key] = failure
                 self.shelf.put(f"outage:{key}", msgspec.json.encode(failure), replace=True)
                 return answer
-            data = self._encode(answer)
             self.shelf.put(f"{self._what}:{key}", data)
             kept = self._read(key)  # another process may have been first: then its answer is the one that is replayed
             return self._decode(data) if kept is None else kept

@@ -220,7 +220,7 @@ def test_a_frozen_cassette_belongs_to_one_world_and_to_every_seed(store: Store) 
 
 
 def test_a_replay_needs_no_actor_when_the_cassette_holds_one(store: Store) -> None:
-    with pytest.raises(ValueError, match=r"holds those of none\. Give inner="):
+    with pytest.raises(ValueError, match=r"this one with none\. Give inner="):
         CassetteToolActor(None, store, "replay")
     first = ask(CassetteToolActor(Dice(), store), request())
     replay = CassetteToolActor(None, store.path, "replay")
@@ -435,6 +435,22 @@ class Full:
         if key.startswith("response:") and b'"input_tokens":2' in value:
             raise InfrastructureError("The store could not be written: database or disk is full.")
         self.store.put(key, value, replace=replace)
+
+
+def test_a_response_that_cannot_be_recorded_ends_its_episode_and_no_other_of_the_batch(store: Store) -> None:
+    class Odd(Dice):
+        def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
+            if call.arguments["query"] == "secret":
+                raise InfrastructureError("no \ud800")
+            odd = {"note": {"note": "\ud800"}, "usage": {"usage": "many"}, "sources": {"sources": ("\ud800",)}}
+            return replace(made(1), **odd.get(call.arguments["query"], {}))
+
+    requests = [request(words) for words in ("film", "note", "usage", "sources", "secret", "city")]
+    recorded = CassetteToolActor(Odd(), store).respond_many(requests)
+    assert [type(response).__name__ for response in recorded] == ["Response", *["InfrastructureError"] * 4, "Response"]
+    assert str(recorded[1]) == "The response cannot be recorded: UnicodeEncodeError."
+    replayed = CassetteToolActor(None, store, "replay").respond_many(requests)
+    assert [str(response) for response in replayed] == [str(r).replace("\ud800", "\\ud800") for r in recorded]
 
 
 def test_a_full_disk_ends_the_episode_that_met_it_and_no_other(store: Store) -> None:

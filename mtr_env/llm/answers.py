@@ -9,6 +9,7 @@ import msgspec
 
 from mtr_env.grammar.base import BAD_JSON, MAX_JSON_DEPTH, decode_json
 from mtr_env.llm.client import Completion
+from mtr_env.text import as_unicode
 from mtr_env.tool import Schema
 
 MAX_ANSWER_CHARS = 200_000
@@ -79,11 +80,6 @@ def bare_json(text: str) -> str:
         head, newline, rest = text[3:-3].partition("\n")
         text = rest.strip() if newline and head.strip().isalpha() | (not head.strip()) else text[3:-3].strip()
     return text
-
-
-def as_unicode(text: str) -> str:
-    """A text that can be saved and sent: a lone surrogate shows as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def again(messages: Sequence[dict[str, Any]], text: str, problem: str) -> list[dict[str, Any]]:

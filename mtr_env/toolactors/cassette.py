@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from mtr_env.errors import InfrastructureError
 from mtr_env.memo import IdentityCache
 from mtr_env.question import View
-from mtr_env.recording import Mode, Recorder, Served, Shelf, open_shelf
+from mtr_env.recording import Mode, Recorder, Served, Shelf, only_plug, open_shelf
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import respond_many
+from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
 
 _SPECS = 4096  # digests of tools that are remembered
@@ -97,24 +97,21 @@ class CassetteToolActor:
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; what is not recorded is asked in one batch."""
 
-        def ask(places: Sequence[int]) -> list[Response | Exception]:
+        def ask_all(places: Sequence[int]) -> list[Response | Exception]:
             return [_checked_value(r) for r in respond_many(self.inner, [requests[i] for i in places])]
 
         keys = [self._key(r.spec, r.history, r.key) for r in requests]
         names: list[Callable[[], str]] = [lambda key=r.key: _described(key) for r in requests]  # type: ignore[misc]
-        return self._recorder.play_many(keys, names, ask)
+        return self._recorder.play_many(keys, names, ask_all)
 
     async def arespond(self, request: ToolRequest) -> Response:
         """:meth:`respond`, awaiting ``inner.arespond`` where there is one."""
         r = request
 
-        async def ask() -> Response:
-            arespond: Any = getattr(self.inner, "arespond", None)
-            if arespond is not None:
-                return _checked(await arespond(r))
-            return _checked(self.inner.respond(r.call, r.spec, r.view, r.history, r.key))
+        async def awaited() -> Response:
+            return _checked(await ask(self.inner, r))
 
-        return await self._recorder.aplay(self._key(r.spec, r.history, r.key), lambda: _described(r.key), ask)
+        return await self._recorder.aplay(self._key(r.spec, r.history, r.key), lambda: _described(r.key), awaited)
 
     def _key(self, spec: ToolSpec, history: History, key: CallKey) -> str:
         if self.mode == "live":
@@ -136,17 +133,9 @@ def _again(inner: ToolActor | None, store: Any, mode: Mode, frozen: bool) -> Cas
 
 def _only_actor(shelf: Shelf | None, mode: Mode) -> RecordedActor:
     """Whose responses a cassette holds."""
-    if mode != "replay" or shelf is None:
-        raise ValueError(f"mode {mode!r} needs an inner ToolActor to ask.")
-    found = [data for key in shelf.keys("actor:") if (data := shelf.get(key)) is not None]
-    actors = [msgspec.json.decode(data, type=RecordedActor) for data in found]
-    if len(actors) != 1:
-        names = ", ".join(repr(actor.name) for actor in actors) or "none"
-        raise ValueError(
-            f"A cassette is replayed without its ToolActor when it holds one actor's responses; this one holds those "
-            f"of {names}. Give inner=, the actor or RecordedActor(name)."
-        )
-    return actors[0]
+    decode = msgspec.json.Decoder(RecordedActor).decode
+    fix = "the actor or RecordedActor(name)"
+    return only_plug(shelf, mode, "actor:", "ToolActor", decode, lambda actor: actor.name, fix)
 
 
 def _described(key: CallKey) -> str:

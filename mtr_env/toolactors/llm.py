@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple
 from mtr_env import draw
 from mtr_env.contract import Contract
 from mtr_env.errors import InfrastructureError
-from mtr_env.llm.answers import Chat, again, as_unicode, read_json
+from mtr_env.llm.answers import Chat, again, read_json
 from mtr_env.llm.client import Completion
 from mtr_env.llm.loop import run
 from mtr_env.question import View
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import border, guard, prompt
 from mtr_env.toolactors.base import CallKey, History, ToolRequest

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mtr_env.question import Question
-from mtr_env.recording import Mode, Recorder, Served, Shelf, open_shelf
+from mtr_env.recording import Mode, Recorder, Served, Shelf, only_plug, open_shelf
 from mtr_env.tool import Toolset
 from mtr_env.toolmakers.base import ToolMaker
 
@@ -78,12 +78,4 @@ class CassetteToolMaker:
 
 
 def _only_maker(shelf: Shelf | None, mode: Mode) -> str:
-    if mode != "replay" or shelf is None:
-        raise ValueError(f"mode {mode!r} needs an inner ToolMaker to ask.")
-    names = [data.decode() for key in shelf.keys("maker:") if (data := shelf.get(key)) is not None]
-    if len(names) != 1:
-        raise ValueError(
-            f"A cassette is replayed without its ToolMaker when it holds one maker's toolsets; this one holds those of "
-            f"{', '.join(map(repr, names)) or 'none'}. Give inner=."
-        )
-    return names[0]
+    return only_plug(shelf, mode, "maker:", "ToolMaker", bytes.decode, str, "the maker")
