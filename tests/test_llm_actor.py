@@ -433,12 +433,11 @@ def test_in_a_world_without_evidence_a_call_in_the_questions_words_does_not_ask_
     assert not leaks(request(BARE, SEARCH, {"query": "Jan Svěrák"}), value)
 
 
-def test_the_guard_marks_a_leak_and_counts_it() -> None:
+def test_the_guard_marks_a_leak() -> None:
     actor = LLMToolActor(answers(json.dumps(LEAKING)))
     asked = request(QUESTION, DIRECTOR, {"film": "Kolya"})
     response = asyncio.run(actor.arespond(asked))
     assert (response.value, remarks(response)) == (LEAKING, (1, False, True, False))
-    assert actor.leaks == 1
     assert remarks(ask(answers(json.dumps(LEAKING)), leak_guard="off")).leak is False
 
 
@@ -451,6 +450,22 @@ def test_the_guard_can_refuse_a_leak() -> None:
     assert not is_valid(stays)
     assert "Prague" not in str(stays.value)
     assert remarks(stays) == (3, True, False, True)
+
+
+@pytest.mark.parametrize("leak_guard", ["measure", "refuse"])
+@pytest.mark.parametrize(
+    "bad", [json.dumps({**LEAKING, "director": "Prague"}), "The answer is Prague.", '{"status": "ok", "film": "Prague"']
+)
+def test_a_broken_answer_that_holds_the_gold_is_not_shown_again(bad: str, leak_guard: Any) -> None:
+    chat = answers(bad, json.dumps(FOUND))
+    response = ask(chat, leak_guard=leak_guard)
+    assert response.value == FOUND
+    assert "Prague" not in json.dumps([m["content"].partition("</evidence>")[2] for m in chat.asked[1]])
+    assert [message["role"] for message in chat.asked[1]] == ["system", "user", "user"]
+    assert remarks(response) == (2, False, False, leak_guard == "refuse"), "what was shown does not leak"
+    stays = ask(answers(bad), leak_guard=leak_guard)
+    assert not is_valid(stays)
+    assert ("Prague" in str(stays.value)) == (leak_guard == "measure"), "the record shows what was said"
 
 
 def test_leaks_of_saved_traces_can_be_counted() -> None:
