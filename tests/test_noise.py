@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from mtr_env import ENV_IDS
+from mtr_env import ENV_IDS, draw
 from mtr_env.contract import Contract
 from mtr_env.question import Fact, Paragraph, Question
 from mtr_env.tool import Toolset, ToolSpec
@@ -288,7 +288,8 @@ def test_in_a_batch_only_the_request_that_fails_is_an_exception() -> None:
 
 
 def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
-    schedule = NoiseSchedule.of({0.2: 0.0, 0.6: {"partial": 0.4}, 1.0: {"partial": 0.4, "tool_failure": 0.2}})
+    points = {0.2: 0.0, 0.6: {"partial": 0.4}, 1.0: {"partial": 0.4, "tool_failure": 0.2}}
+    schedule = NoiseSchedule.of(points, seeds=(0, 1))
     expected = {0.0: (0, 0), 0.2: (0, 0), 0.3: (0.1, 0), 0.6: (0.4, 0), 0.8: (0.4, 0.1), 1.0: (0.4, 0.2)}
     for progress, (partial, failure) in expected.items():
         noise = schedule.at(progress)
@@ -304,16 +305,14 @@ def test_noise_says_of_the_inner_actor_whether_it_waits_and_looks_back() -> None
     assert (noisy.remote, noisy.uses_history) == (True, True)
 
 
-def test_noise_follows_the_progress_that_the_trainer_sets() -> None:
-    noisy, draws = NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.0, 1.0: {"tool_failure": 0.8}})), 2000
-    hit: dict[float, set[int]] = {}
-    for progress in (0.0, 0.25, 1.0, 0.25):
-        noisy.set_progress(progress)
-        now = {seed for seed in range(draws) if ask(noisy, SEARCH, "film", seed).origin == "noise"}
-        assert hit.setdefault(progress, now) == now, "the same seeds at the same stage"
-        assert within(len(now), draws, 0.8 * progress) or progress == 0.0
-    assert hit[0.0] == set()
-    assert hit[0.25] < hit[1.0]
+def test_noise_follows_the_steps_of_a_training_by_the_seeds_of_its_groups() -> None:
+    schedule = NoiseSchedule.over_steps({0.0: 0.0, 1.0: {"tool_failure": 0.8}}, steps=200)
+    noisy, draws = NoisyToolActor(GROUNDED, schedule), 2000
+    for step in (0, 50, 200, 300):
+        seeds = [draw.group_seed(3, step, f"question {i}") for i in range(draws)]
+        assert len(set(seeds)) == draws
+        hit = sum(ask(noisy, SEARCH, "film", seed).origin == "noise" for seed in seeds)
+        assert within(hit, draws, 0.8 * min(step, 200) / 200) or (step == 0 and hit <= 10), step
 
 
 def test_with_seeds_the_episodes_seed_is_its_progress() -> None:
@@ -323,8 +322,6 @@ def test_with_seeds_the_episodes_seed_is_its_progress() -> None:
     assert all(hit[3000:])
     assert within(sum(hit[1000:2000]), 1000, 0.25)
     assert within(sum(hit[2000:3000]), 1000, 0.75)
-    with pytest.raises(ValueError, match="without seeds="):
-        noisy.set_progress(0.5)
 
 
 def test_the_schedule_stands_in_the_name() -> None:
@@ -338,13 +335,11 @@ def test_the_schedule_stands_in_the_name() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: NoiseSchedule(()),
-        lambda: NoiseSchedule.of({0.5: 0.1, 0.2: 0.1}),
-        lambda: NoiseSchedule.of({0.0: 0.1, 1.5: 0.1}),
-        lambda: NoiseSchedule.of({0.0: 2.0}),
+        lambda: NoiseSchedule((), (0, 1)),
+        lambda: NoiseSchedule.of({0.5: 0.1, 0.2: 0.1}, (0, 1)),
+        lambda: NoiseSchedule.of({0.0: 0.1, 1.5: 0.1}, (0, 1)),
+        lambda: NoiseSchedule.of({0.0: 2.0}, (0, 1)),
         lambda: NoiseSchedule.of({0.0: 0.1}, seeds=(5, 5)),
-        lambda: NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.1})).set_progress(1.1),
-        lambda: NoisyToolActor(GROUNDED, 0.1).set_progress(0.5),
     ],
 )
 def test_an_impossible_schedule_is_refused(make: Any) -> None:

@@ -8,7 +8,8 @@ The other form, ``environment_factory`` with native tool calls, is :class:`MTRSp
 
 Tested with TRL 1.16 (extra ``train``). TRL marks ``rollout_func`` as experimental.
 
-- A row is a prompt (chat messages). All rows of a group start the same question with the same seed.
+- A row is a prompt (chat messages). All rows of a group start the same question with the same seed, which rises with
+  the optimisation step (``mtr_env.draw.group_seed``): ``NoiseSchedule.over_steps`` follows the training.
 - Sampled tokens are never tokenised again; ``env_mask`` is 0 on every token that the policy did not sample.
 - An unscored episode has the reward ``None``, which TRL leaves out of the group's baseline.
 """
@@ -140,7 +141,7 @@ class Rollouts:
         """Plays one episode for each prompt; the keys are those that TRL asks for, and columns for :meth:`reward`."""
         ids = [self._question(prompt) for prompt in prompts]
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
-        seeds = {question_id: draw.bits("group", self.seed, step, question_id) >> 2 for question_id in ids}
+        seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
         scores = [score(episode.trace, self.game.rubric) for episode in episodes]
         return {
@@ -232,7 +233,7 @@ def make_rollout_func(
         tokenizer: The policy's, with a chat template.
         max_turn_tokens: The most tokens the policy samples for one action.
         max_tokens: The most tokens of an episode, prompt included; without room for a whole action it is over.
-        seed: Episode seeds follow from it; a group shares one.
+        seed: Episode seeds follow from it and the optimisation step; a group shares one.
         **options: Those of ``gym.make(env_id, ...)``.
     """
     game = make_game(env_id, **options)
