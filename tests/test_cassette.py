@@ -219,6 +219,18 @@ def test_a_frozen_cassette_belongs_to_one_world_and_to_every_seed(store: Store) 
         ask(replay, request(question=1))
 
 
+def test_without_seeds_a_response_serves_every_seed_of_its_world(store: Store) -> None:
+    dice = Failing(InfrastructureError("once"))
+    record = CassetteToolActor(dice, store, seeded=False)
+    with pytest.raises(InfrastructureError, match="once"):
+        ask(record, request())
+    assert [ask(record, request(seed=seed)) for seed in (0, 1, 2)] == [made(2)] * 3, "an outage is asked again"
+    assert ask(record, request(world="another")) == made(3)
+    replay = pickle.loads(pickle.dumps(CassetteToolActor(RecordedActor("failing"), store.path, "replay", seeded=False)))
+    assert ask(replay, request(seed=9)) == made(2)
+    assert ask(CassetteToolActor(dice, store), request(seed=1)) == made(4)
+
+
 def test_a_replay_needs_no_actor_when_the_cassette_holds_one(store: Store) -> None:
     with pytest.raises(ValueError, match=r"this one with none\. Give inner="):
         CassetteToolActor(None, store, "replay")

@@ -43,11 +43,14 @@ class CassetteToolActor:
     - ``mode="live"``: as without a cassette.
 
     A response is that of one world, question, tool (its whole spec), call, attempt, actor (its name) and seed, and of
-    the history where ``inner.uses_history``. With ``frozen=True`` neither the world's fingerprint nor the seed counts:
-    the responses belong to one world, whoever plays it. The name in traces is ``inner``'s, and a response keeps its
-    origin, usage and sources, so a replayed trace is the recorded one. An outage is recorded too: ``replay`` repeats
-    it, and so does this object in ``record``; another one asks again. With ``frozen=True`` an outage is asked again at
-    once. A store that cannot be written is an outage of the episode that met it.
+    the history where ``inner.uses_history``. ``seeded=False`` leaves out the seed, in the replay too: for a trainer,
+    each of whose steps has seeds of its own. ``frozen=True`` leaves out the world's fingerprint as well: the responses
+    belong to one world, whoever plays it.
+
+    The name in traces is ``inner``'s, and a response keeps its origin, usage and sources, so a replayed trace is the
+    recorded one. An outage is recorded too: ``replay`` repeats it, and so does this object in ``record``; another one
+    asks again (and so does this one where the key has no seed). A store that cannot be written is an outage of the
+    episode that met it.
 
     Raises ``ValueError`` for an unknown mode or an ``inner`` that is missing, and what
     :class:`~mtr_env.store.Store` raises.
@@ -60,17 +63,18 @@ class CassetteToolActor:
         mode: Mode = "record",
         *,
         frozen: bool = False,
+        seeded: bool = True,
     ) -> None:
         shelf = open_shelf(store, mode)
-        self._given = (inner, store, mode, frozen)
+        self._given = (inner, store, mode, frozen, seeded)
         self.inner: ToolActor = _only_actor(shelf, mode) if inner is None else inner
         self.mode = mode
         self.name: str = self.inner.name
         self.uses_history: bool = getattr(self.inner, "uses_history", False)
         self.remote: bool = mode != "replay" and getattr(self.inner, "remote", False)
-        self._frozen = frozen
+        self._frozen, self._seeded = frozen, seeded and not frozen
         self._specs: IdentityCache[ToolSpec, str] = IdentityCache(_SPECS)
-        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode, lasting=not frozen)
+        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode, lasting=self._seeded)
         if mode == "record" and shelf is not None:
             described = RecordedActor(self.name, self.uses_history)
             shelf.put(f"actor:{_digest(self.name)}", msgspec.json.encode(described), replace=True)
@@ -117,7 +121,7 @@ class CassetteToolActor:
         if self.mode == "live":
             return ""
         return _digest(
-            None if self._frozen else (history.trace.setup.world.fingerprint, key.seed),
+            None if self._frozen else (history.trace.setup.world.fingerprint, key.seed if self._seeded else None),
             self.name,
             key.question_id,
             self._specs.get(spec, _digest),
@@ -127,8 +131,8 @@ class CassetteToolActor:
         )
 
 
-def _again(inner: ToolActor | None, store: Any, mode: Mode, frozen: bool) -> CassetteToolActor:
-    return CassetteToolActor(inner, store, mode, frozen=frozen)
+def _again(inner: ToolActor | None, store: Any, mode: Mode, frozen: bool, seeded: bool) -> CassetteToolActor:
+    return CassetteToolActor(inner, store, mode, frozen=frozen, seeded=seeded)
 
 
 def _only_actor(shelf: Shelf | None, mode: Mode) -> RecordedActor:
