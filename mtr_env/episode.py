@@ -273,7 +273,7 @@ async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> T
     return turn.trace()
 
 
-def outage(trace: Trace, who: str, error: InfrastructureError) -> Trace:
+def cut_short(trace: Trace, who: str, error: InfrastructureError) -> Trace:
     """The episode as it ends, unscored, when something else than a tool could not be reached: ``who`` says what."""
     step = Step("", faults=(Fault("infrastructure", f"{who}: {_plain(error)}"),))
     return Trace(trace.question, trace.toolset, trace.setup, trace.seed, (*trace.steps, step))
@@ -357,7 +357,7 @@ class Game:
     def _unplayed(self, question: Question, seed: int, error: InfrastructureError) -> tuple[Stage, Trace]:
         """An episode without tools, which is over as it begins. Its stage is not kept: the next one asks again."""
         stage = Stage(question, Toolset((), maker=self.tool_maker.name), self.grammar)
-        return stage, outage(Trace(question, stage.toolset, self.setup, seed), "tool maker", error)
+        return stage, cut_short(Trace(question, stage.toolset, self.setup, seed), "tool maker", error)
 
     def _set(self, question: Question, toolset: Toolset) -> Stage:
         check_toolset(toolset, question.text, question.golds)

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextvars import copy_context
 
 from mtr_env.env import MTREnv
-from mtr_env.episode import Game, adrive, outage
+from mtr_env.episode import Game, adrive, cut_short
 from mtr_env.errors import InfrastructureError, MTRError
 from mtr_env.policies.base import AnyPolicy, EpisodicPolicy, Policy, any_player, player
 from mtr_env.trace import Trace
@@ -43,7 +43,7 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
         try:
             action = act(chat, tools)
         except InfrastructureError as error:
-            return outage(env.snapshot(), "policy", error)
+            return cut_short(env.snapshot(), "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
         observation, _, terminated, truncated, info = env.step(action)
@@ -73,7 +73,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
             if not isinstance(action, str) and inspect.isawaitable(action):
                 action = await action
         except InfrastructureError as error:
-            return outage(trace, "policy", error)
+            return cut_short(trace, "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
         trace = await adrive(stage, trace, str(action), game.tool_actor)
