@@ -7,7 +7,7 @@ hands out each request and takes the response, so who answers, and how many at o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +23,6 @@ from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
-from mtr_env.toolactors import border
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolactors.border import log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
@@ -174,7 +173,8 @@ class Turn:
     """One transition under way: while :attr:`waiting` is a request, have it answered and :meth:`receive` the answer;
     then :meth:`trace` is the trace with the new step. The calls of one action run in order."""
 
-    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_responses", "_stage", "_texts", "waiting")
+    # While it waits it holds as little as it can: ten thousand of them are work for the garbage collector.
+    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_shown", "_stage", "waiting")
 
     waiting: ToolRequest | None
     """What a ToolActor has to answer now; ``None`` when the transition is complete."""
@@ -185,8 +185,7 @@ class Turn:
         self._decision = decision = stage.decide(action)
         self._done = 0
         self._faults = decision.faults
-        self._responses: list[Response | None] = [None] * len(decision.calls)
-        self._texts = [""] * len(decision.calls)
+        self._shown: tuple[Shown, ...] = ()  # parallel to the runnable calls
         self._pending: tuple[tuple[Call, Response], ...] = ()
         self.waiting = self._request(decision.runnable[0]) if decision.runnable else None
 
@@ -206,8 +205,7 @@ class Turn:
             return
         self._done = done = self._done + 1
         shown = self._stage.show(spec, response, number, self._decision.repeated)
-        self._responses[number] = shown.response
-        self._texts[number] = shown.text
+        self._shown += (shown,)
         if shown.fault is not None:
             self._faults += (shown.fault,)
         if done == len(runnable):
@@ -226,14 +224,18 @@ class Turn:
 
     def trace(self) -> Trace:
         """The trace with this step."""
-        decision, before, texts = self._decision, self._before, self._texts
+        decision, before = self._decision, self._before
+        responses: list[Response | None] = [None] * len(decision.calls)
+        texts = [""] * len(decision.calls)
+        for number, shown in zip(decision.runnable, self._shown, strict=False):
+            responses[number], texts[number] = shown.response, shown.text
         for fault in self._faults:
             if fault.call is None:
                 texts = [self._stage.show_fault("", fault)]
-            elif self._responses[fault.call] is None:
+            elif responses[fault.call] is None:
                 texts[fault.call] = self._stage.show_fault(decision.calls[fault.call].name, fault)
         observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
-        step = Step(decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer)
+        step = Step(decision.action, decision.calls, tuple(responses), self._faults, observation, decision.answer)
         return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
 
 
@@ -254,22 +256,6 @@ def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     turn = Turn(stage, trace, action)
     while turn.waiting is not None:
         turn.receive(respond(actor, turn.waiting))
-    return turn.trace()
-
-
-async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
-    """As :func:`drive`, awaiting the actor where it is an ``AsyncToolActor``."""
-    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
-    if answer is None:
-        return drive(stage, trace, action, actor)
-    turn = Turn(stage, trace, action)
-    while turn.waiting is not None:
-        response: Response | Exception
-        try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
-            response = await answer(turn.waiting)
-        except Exception as error:
-            response = border.outage(error)
-        turn.receive(response)
     return turn.trace()
 
 

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextvars import copy_context
 
 from mtr_env.env import MTREnv
-from mtr_env.episode import Game, adrive, cut_short
+from mtr_env.episode import Game, Turn, cut_short
 from mtr_env.errors import InfrastructureError, MTRError
 from mtr_env.policies.base import AnyPolicy, EpisodicPolicy, Policy, any_player, player
-from mtr_env.trace import Trace
+from mtr_env.toolactors import border
+from mtr_env.toolactors.base import ToolRequest
+from mtr_env.trace import Response, Trace
 from mtr_env.transcript import messages
 
 
@@ -66,6 +68,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
     if trace.stop_reason is not None:
         return trace
     act = any_player(policy, trace)
+    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(game.tool_actor, "arespond", None)
     chat, tools = messages(trace, stage.prompt), stage.tools
     while True:
         try:
@@ -76,7 +79,18 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
             return cut_short(trace, "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
-        trace = await adrive(stage, trace, str(action), game.tool_actor)
+        turn = Turn(stage, trace, str(action))
+        while turn.waiting is not None:
+            response: Response | Exception
+            if answer is None:
+                response = border.respond(game.tool_actor, turn.waiting)
+            else:
+                try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
+                    response = await answer(turn.waiting)
+                except Exception as error:
+                    response = border.outage(error)
+            turn.receive(response)
+        trace = turn.trace()
         if trace.stop_reason is not None:
             return trace
         chat += [

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chat_server import ChatServer
 from gymnasium.vector import AutoresetMode
 
 from mtr_env import draw
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Turn
 from mtr_env.errors import InfrastructureError, ToolsetError, UnknownQuestionError
+from mtr_env.llm import ChatClient
 from mtr_env.policies import make_policy
 from mtr_env.policies.base import is_async
 from mtr_env.policies.replay import Replay
@@ -483,9 +485,55 @@ def test_many_episodes_take_little_more_than_the_ideal_time(episodes: int, most:
         bare.append(bare_seconds(episodes) / 0.2)
         ours.append(seconds(game, episodes, episodes) / 0.2)
         print(f"{episodes} episodes: {ours[-1]:.2f} x the ideal 0.2 s; a bare asyncio loop {bare[-1]:.2f} x")
-    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal. A slower or busy machine may take
-    # longer in proportion: by the middle of that range a target is 1.25 and 2 bare loops, and 2.5 with some slack.
-    assert min(ours) <= max(most, {1000: 1.3, 10_000: 2.5}[episodes] * min(bare))
+    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal; it takes longer where the machine
+    # is slower or busy. Episodes take 1.1 and 1.9 bare loops, half of the difference for the collector, which looks at
+    # 15 objects of each that waits (12 of a bare one). So 3.5 holds where a bare loop takes no more than 1.8.
+    assert min(ours) <= max(most, {1000: 1.25, 10_000: 2.2}[episodes] * min(bare))
+
+
+class Asks:
+    """One request to a chat endpoint for each call."""
+
+    name = "asks"
+
+    def __init__(self, client: ChatClient) -> None:
+        self.client = client
+
+    def respond(self, *request: Any) -> Response:
+        raise AssertionError("asked in the synchronous form")
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        completion = await self.client.complete([{"role": "user", "content": request.key.call}])
+        return Response({"status": "ok", "results": [{"title": "A page", "snippet": completion.text}]}, ("p0",))
+
+
+@pytest.mark.stress
+def test_over_http_episodes_take_as_long_as_the_requests_that_they_make() -> None:
+    def bare_requests(client: ChatClient, episodes: int) -> float:
+        async def one(number: int) -> None:
+            for word in ("a", "b", "c", "d"):
+                await client.complete([{"role": "user", "content": f'["search",{{"query":"{word}"}}]'}])
+
+        async def main() -> None:
+            await asyncio.gather(*[one(number) for number in range(episodes)])
+
+        began = time.perf_counter()
+        asyncio.run(main())
+        return time.perf_counter() - began
+
+    for episodes in (100, 1000):
+        ours, bare = [], []
+        for _ in range(2):  # a server each: connections are those of one event loop
+            with ChatServer(latency=0.05) as server:
+                client = ChatClient("tiny", base_url=server.url, concurrency=episodes)
+                game = make_game("MTR-Synthetic-v0", limit=64, tool_actor=Asks(client))
+                seconds(game, 64, 64)
+                bare.append(bare_requests(client, episodes) / 0.2)
+                ours.append(seconds(game, episodes, episodes) / 0.2)
+                assert client.spent.retries == 0
+            print(f"{episodes} episodes over HTTP: {ours[-1]:.1f} x the ideal 0.2 s; bare requests {bare[-1]:.1f} x")
+        # What is over the ideal is HTTP: a millisecond a request and more, with the server in the same process.
+        assert min(ours) <= 1.3 * min(bare)
 
 
 @pytest.mark.stress
