@@ -7,7 +7,7 @@ hands out each request and takes the response, so who answers, and how many at o
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,8 +21,8 @@ from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
-from mtr_env.toolactors import border
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolactors.border import log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
@@ -105,7 +105,7 @@ class Stage:
             except UnicodeEncodeError:
                 # A lone surrogate cannot be saved: the record shows it as an escape, and a mark that makes a replay
                 # of the record the same malformed action.
-                action = action.encode("utf-8", "backslashreplace").decode() + _NOT_UNICODE
+                action = as_unicode(action) + _NOT_UNICODE
         parsed = self.grammar.parse(action)
         if isinstance(parsed, Fault):
             if action.endswith(_NOT_UNICODE):
@@ -173,7 +173,8 @@ class Turn:
     """One transition under way: while :attr:`waiting` is a request, have it answered and :meth:`receive` the answer;
     then :meth:`trace` is the trace with the new step. The calls of one action run in order."""
 
-    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_responses", "_stage", "_texts", "waiting")
+    # While it waits it holds as little as it can: ten thousand of them are work for the garbage collector.
+    __slots__ = ("_before", "_decision", "_done", "_faults", "_pending", "_shown", "_stage", "waiting")
 
     waiting: ToolRequest | None
     """What a ToolActor has to answer now; ``None`` when the transition is complete."""
@@ -184,8 +185,7 @@ class Turn:
         self._decision = decision = stage.decide(action)
         self._done = 0
         self._faults = decision.faults
-        self._responses: list[Response | None] = [None] * len(decision.calls)
-        self._texts = [""] * len(decision.calls)
+        self._shown: tuple[Shown, ...] = ()  # parallel to the runnable calls
         self._pending: tuple[tuple[Call, Response], ...] = ()
         self.waiting = self._request(decision.runnable[0]) if decision.runnable else None
 
@@ -205,8 +205,7 @@ class Turn:
             return
         self._done = done = self._done + 1
         shown = self._stage.show(spec, response, number, self._decision.repeated)
-        self._responses[number] = shown.response
-        self._texts[number] = shown.text
+        self._shown += (shown,)
         if shown.fault is not None:
             self._faults += (shown.fault,)
         if done == len(runnable):
@@ -225,14 +224,18 @@ class Turn:
 
     def trace(self) -> Trace:
         """The trace with this step."""
-        decision, before, texts = self._decision, self._before, self._texts
+        decision, before = self._decision, self._before
+        responses: list[Response | None] = [None] * len(decision.calls)
+        texts = [""] * len(decision.calls)
+        for number, shown in zip(decision.runnable, self._shown, strict=False):
+            responses[number], texts[number] = shown.response, shown.text
         for fault in self._faults:
             if fault.call is None:
                 texts = [self._stage.show_fault("", fault)]
-            elif self._responses[fault.call] is None:
+            elif responses[fault.call] is None:
                 texts[fault.call] = self._stage.show_fault(decision.calls[fault.call].name, fault)
         observation = texts[0] if len(texts) == 1 else "\n".join([text for text in texts if text])
-        step = Step(decision.action, decision.calls, tuple(self._responses), self._faults, observation, decision.answer)
+        step = Step(decision.action, decision.calls, tuple(responses), self._faults, observation, decision.answer)
         return Trace(before.question, before.toolset, before.setup, before.seed, (*before.steps, step))
 
 
@@ -245,7 +248,7 @@ def _reason(tool: str, error: Exception) -> str:
 
 def _plain(error: Exception) -> str:
     """What an exception says, on one line that a trace can save."""
-    return " ".join(str(error).split())[:300].encode("utf-8", "backslashreplace").decode()
+    return as_unicode(" ".join(str(error).split())[:300])
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
@@ -256,23 +259,7 @@ def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     return turn.trace()
 
 
-async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
-    """As :func:`drive`, awaiting the actor where it is an ``AsyncToolActor``."""
-    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
-    if answer is None:
-        return drive(stage, trace, action, actor)
-    turn = Turn(stage, trace, action)
-    while turn.waiting is not None:
-        response: Response | Exception
-        try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
-            response = await answer(turn.waiting)
-        except Exception as error:
-            response = border.outage(error)
-        turn.receive(response)
-    return turn.trace()
-
-
-def outage(trace: Trace, who: str, error: InfrastructureError) -> Trace:
+def cut_short(trace: Trace, who: str, error: InfrastructureError) -> Trace:
     """The episode as it ends, unscored, when something else than a tool could not be reached: ``who`` says what."""
     step = Step("", faults=(Fault("infrastructure", f"{who}: {_plain(error)}"),))
     return Trace(trace.question, trace.toolset, trace.setup, trace.seed, (*trace.steps, step))
@@ -315,14 +302,21 @@ class Game:
         self._restored: IdentityCache[Toolset, Stage] = IdentityCache(8)
 
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
-        """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`, and
-        :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
+        """A new episode. One whose ToolMaker cannot be reached has no tools and has ended already, unscored: its trace
+        has a ``stop_reason``.
+
+        Raises :class:`~mtr_env.errors.UnknownQuestionError`, and :class:`~mtr_env.errors.ToolsetError` when the
+        ToolMaker wrote tools that break a rule."""
         if not isinstance(question_id, str):
             raise unknown_question(question_id, self.world.ids)
         stage = self._stages.get(question_id)
         if stage is None:
             question = self.world.question(question_id)
-            stage = self._set(question, self.tool_maker.make(question))
+            try:
+                toolset = self.tool_maker.make(question)
+            except InfrastructureError as error:
+                return self._unplayed(question, seed, error)
+            stage = self._set(question, toolset)
         return self._enter(stage, seed)
 
     async def abegin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
@@ -339,14 +333,17 @@ class Game:
             question = self.world.question(question_id)
             making = self._making[key] = asyncio.ensure_future(amake(question))
             making.add_done_callback(lambda _: self._making.pop(key, None))
-        toolset = await asyncio.shield(making)
+        try:
+            toolset = await asyncio.shield(making)
+        except InfrastructureError as error:
+            return self._unplayed(self.world.question(question_id), seed, error)
         stage = self._stages.get(question_id) or self._set(self.world.question(question_id), toolset)
         return self._enter(stage, seed)
 
-    def unplayed(self, question_id: str, seed: int, error: InfrastructureError) -> Trace:
-        """The record of an episode whose tools could not be made, because the ToolMaker's endpoint failed."""
-        tools = Toolset((), maker=self.tool_maker.name)
-        return outage(Trace(self.world.question(question_id), tools, self.setup, seed), "tool maker", error)
+    def _unplayed(self, question: Question, seed: int, error: InfrastructureError) -> tuple[Stage, Trace]:
+        """An episode without tools, which is over as it begins. Its stage is not kept: the next one asks again."""
+        stage = Stage(question, Toolset((), maker=self.tool_maker.name), self.grammar)
+        return stage, cut_short(Trace(question, stage.toolset, self.setup, seed), "tool maker", error)
 
     def _set(self, question: Question, toolset: Toolset) -> Stage:
         check_toolset(toolset, question.text, question.golds)

@@ -11,14 +11,16 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextvars import copy_context
 
 from mtr_env.env import MTREnv
-from mtr_env.episode import Game, adrive, outage
+from mtr_env.episode import Game, Turn, cut_short
 from mtr_env.errors import InfrastructureError, MTRError
 from mtr_env.policies.base import AnyPolicy, EpisodicPolicy, Policy, any_player, player
-from mtr_env.trace import Trace
+from mtr_env.toolactors import border
+from mtr_env.toolactors.base import ToolRequest
+from mtr_env.trace import Response, Trace
 from mtr_env.transcript import messages
 
 
@@ -33,17 +35,17 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
     ``InfrastructureError``, which ends the episode unscored; :class:`NotAnAction` when its action is not a string, and
     ``UnknownQuestionError``.
     """
-    try:
-        _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
-    except InfrastructureError as error:
-        return env.game.unplayed(question_id or env.game.question_for(seed), seed, error)
-    act = player(policy, env.snapshot())
+    _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
+    begun = env.snapshot()
+    if begun.stop_reason is not None:  # there are no tools
+        return begun
+    act = player(policy, begun)
     chat, tools = list(info["messages"]), info["tools"]
     while True:
         try:
             action = act(chat, tools)
         except InfrastructureError as error:
-            return outage(env.snapshot(), "policy", error)
+            return cut_short(env.snapshot(), "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
         observation, _, terminated, truncated, info = env.step(action)
@@ -62,11 +64,11 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
     game = env.game if isinstance(env, MTREnv) else env
     if question_id is None:
         question_id = game.question_for(seed)
-    try:
-        stage, trace = await game.abegin(question_id, seed)
-    except InfrastructureError as error:
-        return game.unplayed(question_id, seed, error)
+    stage, trace = await game.abegin(question_id, seed)
+    if trace.stop_reason is not None:
+        return trace
     act = any_player(policy, trace)
+    answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(game.tool_actor, "arespond", None)
     chat, tools = messages(trace, stage.prompt), stage.tools
     while True:
         try:
@@ -74,10 +76,21 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
             if not isinstance(action, str) and inspect.isawaitable(action):
                 action = await action
         except InfrastructureError as error:
-            return outage(trace, "policy", error)
+            return cut_short(trace, "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
-        trace = await adrive(stage, trace, str(action), game.tool_actor)
+        turn = Turn(stage, trace, str(action))
+        while turn.waiting is not None:
+            response: Response | Exception
+            if answer is None:
+                response = border.respond(game.tool_actor, turn.waiting)
+            else:
+                try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
+                    response = await answer(turn.waiting)
+                except Exception as error:
+                    response = border.outage(error)
+            turn.receive(response)
+        trace = turn.trace()
         if trace.stop_reason is not None:
             return trace
         chat += [
@@ -113,9 +126,7 @@ async def aplay_many(
             if playing.tasks:
                 await playing.changed.wait()
     finally:
-        for task in playing.tasks:
-            task.cancel()
-        await asyncio.gather(*playing.tasks, return_exceptions=True)
+        await playing.stop()
     if playing.failures:
         first, *others = playing.failures
         if others:
@@ -149,6 +160,13 @@ class _Playing:
             task = asyncio.create_task(aplay(self._game, self._policy, question_id=question_id, seed=seed))
             self.tasks[task] = start
             task.add_done_callback(self._when_done, context=self._context)
+
+    async def stop(self) -> None:
+        """Ends the episodes under way; no other begins, though one of them may just have ended by itself."""
+        self._starts = iter(())
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def _end(self, task: asyncio.Task[Trace]) -> None:
         question_id, seed = self.tasks.pop(task)

@@ -9,12 +9,16 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
+from chat_server import ChatServer
+from gymnasium.vector import AutoresetMode
 
 from mtr_env import draw
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Turn
 from mtr_env.errors import InfrastructureError, ToolsetError, UnknownQuestionError
+from mtr_env.llm import ChatClient
 from mtr_env.policies import make_policy
 from mtr_env.policies.base import is_async
 from mtr_env.policies.replay import Replay
@@ -28,6 +32,7 @@ from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Call, Response, Trace, encode
+from mtr_env.vector import MTRVectorEnv
 
 Starts = Sequence[tuple[str, int]]
 
@@ -260,6 +265,27 @@ def test_leaving_the_loop_early_ends_the_episodes_under_way() -> None:
     asyncio.run(main())
 
 
+def test_leaving_the_loop_early_leaves_no_episode_behind_whenever_it_happens() -> None:
+    game = make_game("MTR-Synthetic-v0", limit=20)
+
+    async def policy(messages: Any, tools: Any) -> str:
+        # Uneven waits, so that some have just ended when the others are cancelled.
+        await asyncio.sleep(0.0005 * draw.below(4, "wait", messages[1]["content"]))
+        return "<answer>x</answer>"
+
+    async def main() -> None:
+        for number in range(60):
+            taken = 0
+            async with aclosing(aplay_many(game, policy, starts_of(game, 500), concurrency=8)) as episodes:
+                async for _ in episodes:
+                    taken += 1
+                    if taken > number % 12:
+                        break
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- outages
 
 
@@ -322,6 +348,28 @@ def test_an_outage_of_the_tool_maker_ends_its_episodes_unscored_in_either_form()
     assert {seed for seed, trace in traces.items() if score(trace).unscored == "tool maker: no tools today"} == {1, 4}
     for seed in (0, 1):
         assert play(MTREnv(game), make_policy("oracle"), question_id=ids[seed], seed=seed) == traces[seed]
+    env = MTREnv(game)
+    observation, info = env.reset(seed=1, options={"question_id": ids[1]})
+    assert (info["tools"], [message["role"] for message in info["messages"]]) == ([], ["system", "user"])
+    assert observation == "\n\n".join(message["content"] for message in info["messages"])
+    assert env.step("<answer>x</answer>")[:4] == ("", 0.0, False, True)  # over as it began, whatever the action
+    assert env.snapshot() == traces[1]
+    assert env.restore(traces[1])[0] == ""
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_an_outage_of_the_tool_maker_costs_no_neighbour_in_a_vector_environment(mode: AutoresetMode) -> None:
+    ids = make_game("MTR-Synthetic-v0", limit=3).world.ids
+    game = make_game("MTR-Synthetic-v0", limit=3, tool_maker=LateMaker(down=ids[1:2]))
+    envs = MTRVectorEnv(game, 3, mode)
+    envs.reset(seed=0, options={"question_id": list(ids)})
+    for _ in range(12):
+        _, _, terminated, truncated, infos = envs.step(["<answer>x</answer>"] * 3)
+        found = infos.get("final_info", infos)
+        for i in np.flatnonzero(terminated | truncated):
+            assert terminated[i] == (found["unscored"][i] is None)
+            assert found["question_id"][i] != ids[1] or found["unscored"][i] == "tool maker: no tools today"
+    assert game._stages.keys() <= {ids[0], ids[2]}
 
 
 def test_a_toolset_that_the_actor_cannot_simulate_is_raised_not_unscored() -> None:
@@ -437,9 +485,55 @@ def test_many_episodes_take_little_more_than_the_ideal_time(episodes: int, most:
         bare.append(bare_seconds(episodes) / 0.2)
         ours.append(seconds(game, episodes, episodes) / 0.2)
         print(f"{episodes} episodes: {ours[-1]:.2f} x the ideal 0.2 s; a bare asyncio loop {bare[-1]:.2f} x")
-    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal. A slower or busy machine may take
-    # longer in proportion: by the middle of that range a target is 1.25 and 2 bare loops, and 2.5 with some slack.
-    assert min(ours) <= max(most, {1000: 1.3, 10_000: 2.5}[episodes] * min(bare))
+    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal; it takes longer where the machine
+    # is slower or busy. Episodes take 1.1 and 1.9 bare loops, half of the difference for the collector, which looks at
+    # 15 objects of each that waits (12 of a bare one). So 3.5 holds where a bare loop takes no more than 1.8.
+    assert min(ours) <= max(most, {1000: 1.25, 10_000: 2.2}[episodes] * min(bare))
+
+
+class Asks:
+    """One request to a chat endpoint for each call."""
+
+    name = "asks"
+
+    def __init__(self, client: ChatClient) -> None:
+        self.client = client
+
+    def respond(self, *request: Any) -> Response:
+        raise AssertionError("asked in the synchronous form")
+
+    async def arespond(self, request: ToolRequest) -> Response:
+        completion = await self.client.complete([{"role": "user", "content": request.key.call}])
+        return Response({"status": "ok", "results": [{"title": "A page", "snippet": completion.text}]}, ("p0",))
+
+
+@pytest.mark.stress
+def test_over_http_episodes_take_as_long_as_the_requests_that_they_make() -> None:
+    def bare_requests(client: ChatClient, episodes: int) -> float:
+        async def one(number: int) -> None:
+            for word in ("a", "b", "c", "d"):
+                await client.complete([{"role": "user", "content": f'["search",{{"query":"{word}"}}]'}])
+
+        async def main() -> None:
+            await asyncio.gather(*[one(number) for number in range(episodes)])
+
+        began = time.perf_counter()
+        asyncio.run(main())
+        return time.perf_counter() - began
+
+    for episodes in (100, 1000):
+        ours, bare = [], []
+        for _ in range(2):  # a server each: connections are those of one event loop
+            with ChatServer(latency=0.05) as server:
+                client = ChatClient("tiny", base_url=server.url, concurrency=episodes)
+                game = make_game("MTR-Synthetic-v0", limit=64, tool_actor=Asks(client))
+                seconds(game, 64, 64)
+                bare.append(bare_requests(client, episodes) / 0.2)
+                ours.append(seconds(game, episodes, episodes) / 0.2)
+                assert client.spent.retries == 0
+            print(f"{episodes} episodes over HTTP: {ours[-1]:.1f} x the ideal 0.2 s; bare requests {bare[-1]:.1f} x")
+        # What is over the ideal is HTTP: a millisecond a request and more, with the server in the same process.
+        assert min(ours) <= 1.3 * min(bare)
 
 
 @pytest.mark.stress

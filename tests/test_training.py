@@ -255,7 +255,7 @@ def test_cutting_the_padding_leaves_the_step_as_it_was(
         (["--vllm", "yes"], "--vllm is colocate or server, found 'yes'"),
         (["--eval-every", "5"], "Say the held-out questions"),
         (["--eval-every", "0", "--env-id", "MTR-Nothing-v0"], "MTR-Nothing-v0"),
-        (["--eval-every", "0", "--max-tokens", "60"], "has .* tokens, but max_tokens is 60"),
+        (["--eval-every", "0", "--max-tokens", "60"], "has .* tokens and an action up to .*, but max_tokens is 60"),
         (["--eval-every", "0", "--max-tokens", "2048"], "reads at most 1024 tokens; lower it to that"),
         (["--eval-every", "0"], "Only 0% of the groups have different rewards"),
     ],
