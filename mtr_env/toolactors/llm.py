@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from mtr_env import draw
 from mtr_env.contract import Contract
-from mtr_env.errors import InfrastructureError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.llm.answers import Chat, again, as_unicode, read_json
 from mtr_env.llm.client import Completion
 from mtr_env.llm.loop import run
@@ -44,7 +44,8 @@ class LLMToolActor:
     call that did not ask for it, ``"refuse"`` treats it like a broken schema, ``"off"`` does not look. ``leaks`` counts
     them in this process.
 
-    Raises :class:`~mtr_env.llm.ModelError` when the endpoint cannot answer: the episode ends unscored.
+    Raises :class:`~mtr_env.llm.ModelError` when the endpoint cannot answer: the episode ends unscored; and
+    :class:`~mtr_env.errors.ToolsetError` for a question without paragraphs where they are what it may know.
     """
 
     remote = True
@@ -115,6 +116,11 @@ class LLMToolActor:
         return Response(_invalid(request.spec, verdict), sources, "llm", usage, ", ".join([*note, "invalid"]))
 
     def _messages(self, request: ToolRequest) -> list[dict[str, Any]]:
+        if self.knowledge == "evidence" and not request.view.paragraphs:
+            raise ToolsetError(
+                f"Question {request.view.id!r} has no paragraphs, so with knowledge 'evidence' the model has nothing to "
+                "answer from: give knowledge='closed_book' (--knowledge closed_book)."
+            )
         if self.knowledge == "evidence":
             known = prompt.evidence_block(request.view, request.call, self.evidence_chars)
         elif self.knowledge == "gold_hint":
