@@ -85,7 +85,8 @@ class Tools:
     """The ToolMaker and the ToolActor that options ask for, made once; ``client`` is their model's, if they have one.
 
     Raises ``ValueError`` for options that do not go together and for an unknown name, ``ImportError`` for a missing
-    package or module, :class:`~mtr_env.llm.ModelError` for a missing key, and what :class:`~mtr_env.store.Store` raises.
+    package or module, :class:`~mtr_env.llm.ModelError` for a missing key, and what :class:`~mtr_env.store.Store`
+    raises.
     """
 
     def __init__(self, options: ToolOptions) -> None:
@@ -96,8 +97,8 @@ class Tools:
         self._asked: ToolActor | None = self._make_asked()
 
     def plugs(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """``options`` of :func:`~mtr_env.registration.make_game` with these plugs in their places. Raises ``ValueError``
-        for a world whose responses are recorded when the evidence is to answer."""
+        """``options`` of :func:`~mtr_env.registration.make_game` with these plugs in their places. Raises
+        ``ValueError`` for a world whose responses are recorded when the evidence is to answer."""
         plugged = self._made(options)
         if self._options.tool_actor in ("grounded", "ladder"):
             evidence = _evidence(options)
@@ -260,9 +261,10 @@ def player(policy: str, o: PlayerOptions, game: Game, concurrency: int) -> tuple
 
 
 def _given(o: Any, kind: type[Any], *names: str) -> list[str]:
-    """Those of an options' fields that do not have their default."""
-    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
-    return [name for name in names or defaults if getattr(o, name) != defaults[name]]
+    """Those of ``kind``'s fields that do not have the default that they have in ``o``'s own class."""
+    defaults = {field.name: field.default for field in dataclasses.fields(o)}
+    names = names or tuple([field.name for field in dataclasses.fields(kind)])
+    return [name for name in names if getattr(o, name) != defaults[name]]
 
 
 def _prices(name: str, text: str | None) -> tuple[float, float] | None:

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.auto import AutoAgent, auto_agent
+from agents.auto import AutoAgent
 from mtr_env.cli import main
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
 from mtr_env.evaluate import read_traces, run
 from mtr_env.grammar import GRAMMARS, Action, get_grammar
-from mtr_env.llm import Completion
+from mtr_env.llm import ChatClient, Completion
 from mtr_env.policies import make_policy
 from mtr_env.policies.chat import EpisodeUsage
 from mtr_env.policies.native import PROMPT_VERSION, action_of, chat, trace_chat
@@ -274,7 +274,7 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
     traces = list(read_traces(tmp_path / "oracle" / "traces.jsonl"))
     faults = ("429_retry_after", "400", "refusal", "empty", "length")
     with ChatServer(served(game, traces, mode), faults=faults, rate=0.3, seed=3, retry_after=0.01) as server:
-        agent = auto_agent("tiny", server.url, mode=mode, prices=(1.0, 2.0), temperature=None)
+        agent = AutoAgent(ChatClient("tiny", base_url=server.url, prices=(1.0, 2.0), temperature=None), mode)
         agent.client.retries = 1
         summary = run(game, agent, tmp_path / mode, policy_name=agent.name)
         client = agent.client

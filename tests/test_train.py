@@ -70,7 +70,7 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
         ([], "Say which questions"),
         (
             ["--split", "train", "--teacher", "nobody"],
-            "Unknown teacher 'nobody'; expected one of 'neutral', 'oracle', 'auto'",
+            "Unknown teacher 'nobody'; expected one of 'neutral', 'oracle', 'chat'",
         ),
     ],
 )

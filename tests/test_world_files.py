@@ -675,7 +675,7 @@ def test_a_bug_of_a_users_plug_keeps_its_traceback(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "buggy_plugs.py").write_text(
-        "class Maker:\n    name = 'buggy'\n\n    def make(self, question, key=''):\n        raise ValueError('my bug')\n"
+        "class Maker:\n    name = 'buggy'\n\n    def make(self, *_):\n        raise ValueError('my bug')\n"
     )
     for argv in (
         ["world", "build", SYNTHETIC, "--limit", "2", "--out", "w"],

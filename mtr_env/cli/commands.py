@@ -25,8 +25,8 @@ from mtr_env.errors import MTRError
 from mtr_env.evaluate import run, score_file, write_json
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
-from mtr_env.policies.chat import AutoAgent
 from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
+from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
 from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.reward import unscored

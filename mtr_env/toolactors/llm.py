@@ -118,8 +118,8 @@ class LLMToolActor:
     def _messages(self, request: ToolRequest) -> list[dict[str, Any]]:
         if self.knowledge == "evidence" and not request.view.paragraphs:
             raise ToolsetError(
-                f"Question {request.view.id!r} has no paragraphs, so with knowledge 'evidence' the model has nothing to "
-                "answer from: give knowledge='closed_book' (--knowledge closed_book)."
+                f"Question {request.view.id!r} has no paragraphs, so with knowledge 'evidence' the model has nothing "
+                "to answer from: give knowledge='closed_book' (--knowledge closed_book)."
             )
         if self.knowledge == "evidence":
             known = prompt.evidence_block(request.view, request.call, self.evidence_chars)
