@@ -120,7 +120,7 @@ class WorldOptions(ToolOptions):
     env_id: str = option(SYNTHETIC, "the environment")
     split: str | None = option(None, "the world's split; this, --source or --world has to be said")
     source: str | None = option(None, "a local file of questions")
-    world: str | None = option(None, "a folder of `mtr-env world build`: questions and their tools")
+    world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
@@ -136,7 +136,8 @@ class WorldOptions(ToolOptions):
         unless given); raises ``SystemExit`` when no questions are said."""
         if self.split is None and self.source is None and self.world is None:
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
-        options |= {"split": self.split, "source": self.source, "world": self.world, "limit": limit}
+        which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
+        options |= {**which, "limit": limit}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
         try:
