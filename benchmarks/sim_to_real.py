@@ -8,8 +8,8 @@
 
 ``grounded`` answers from each question's own paragraphs, ``simulated`` from a language model (``--tool-model``),
 ``corpus`` from BM25 search over a collection (``--corpus``; unless given, the paragraphs of all questions played, in
-one), where nothing is simulated. The policy is the same in all three: a name that ``mtr-env run --policy`` takes, a chat model, or
-a checkpoint.
+one), where nothing is simulated. The policy is the same in all three: a name that ``mtr-env run --policy`` takes, a
+chat model, or a checkpoint.
 
 Differences are paired: of each question that is scored under both, its score under the one less its score under
 ``grounded``, with a 95% interval (Agresti and Min's, so that no difference seen does not count as none proven). A
@@ -205,11 +205,9 @@ def _game(args: Args, actor: ToolActor) -> Game:
 
 def name_of(args: Args) -> str:
     """What a section is called: the environment, its questions, and who plays."""
-    questions_of = args.world or args.source or args.split
-    mode = f", {args.policy_mode}" if args.policy == "chat" else ""
-    return without_credentials(
-        f"{args.env_id}, {questions_of}, {args.policy_model or args.policy or args.checkpoint}{mode}"
-    )
+    which = Path(args.world or args.source or args.split or "").name
+    who = args.policy_model or args.policy or args.checkpoint
+    return f"{args.env_id}, {which}, {who}{f', {args.policy_mode}' if args.policy == 'chat' else ''}"
 
 
 def _cell(value: float | None, interval: Interval | None = None) -> str:
