@@ -249,6 +249,18 @@ def test_a_question_or_an_observation_that_is_not_unicode_can_be_sent() -> None:
 # ---------------------------------------------------------------------------------------------- through a real server
 
 
+def test_an_agent_forgets_what_the_episodes_of_long_ago_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mtr_env.policies.chat
+
+    monkeypatch.setattr(mtr_env.policies.chat, "_EPISODES", 3)
+    game = game_of()
+    agent = AutoAgent(Fake(lambda messages: Completion("<answer>yes</answer>", usage=Usage(100, 10))))
+    question_id = game.world.ids[0]
+    for seed in range(5):
+        asyncio.run(aplay(game, agent, question_id=question_id, seed=seed))
+    assert [agent.usage(question_id, seed).requests for seed in range(5)] == [0, 0, 1, 1, 1]
+
+
 def served(game: Game, traces: list[Trace], mode: str) -> Callable[[dict[str, Any]], Any]:
     """The content of a ChatServer whose model plays recorded traces."""
     play_on = as_model(game, traces, mode)

@@ -186,7 +186,14 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
     results = tmp_path / "results"
     with ChatServer(lambda body: simulator(body["messages"]), faults=("500",), rate=0.1, retry_after=0.01) as server:
         argv = ["--env-id", "MTR-HotpotQA-v0", "--split", "sample", "--policy", "first-search", "--episodes", "6"]
-        argv += ["--tool-model", "m", "--tool-base-url", server.url, "--cassette", str(tmp_path / "cassette.db")]
+        argv += [
+            "--tool-model",
+            "m",
+            "--tool-base-url",
+            server.url.replace("//", "//bob:PW@"),
+            "--cassette",
+            str(tmp_path / "cassette.db"),
+        ]
         sim_to_real.main([*argv, "--out", str(tmp_path / "a"), "--results", str(results)])
         requests = server.requests
         assert requests > 0
@@ -196,6 +203,7 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
         first, second = ((tmp_path / run / column / "traces.jsonl").read_bytes() for run in "ab")
         assert first == second
     text = (results / "sim_to_real.md").read_text()
+    assert "PW" not in text
     rows: Any = [line.split(" | ") for line in text.splitlines() if line.startswith("| simulated |")]
     assert rows[0][1:3] == ["6", "0"]
     assert rows[1][1] == "6"

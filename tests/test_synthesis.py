@@ -264,7 +264,7 @@ def test_a_model_teaches_and_a_second_start_asks_for_nothing(
         argv = ["--split", "train", "--episodes", "20", "--teacher", "chat", "--policy-model", "m"]
         argv += [
             "--policy-base-url",
-            server.url,
+            server.url.replace("//", "//bob:PW@"),
             "--policy-prices",
             "1,2",
             "--samples",
@@ -278,6 +278,7 @@ def test_a_model_teaches_and_a_second_start_asks_for_nothing(
         collect.main([*argv, "--out", str(out)])
         assert server.requests == requests
         assert (out / "sft.jsonl").read_bytes() == first
+    assert not [path for path in out.iterdir() if b"PW" in path.read_bytes()]
     traces = list(read_traces(out / "traces.jsonl"))
     assert len(traces) == 40
     used = [json.loads(line) for line in (out / "usage.jsonl").read_text().splitlines()]
