@@ -15,7 +15,7 @@ from msgspec import Struct
 from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
-from mtr_env.errors import ToolsetError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.evaluate import Interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
 from mtr_env.policies.base import EpisodicPolicy, Policy
@@ -29,6 +29,7 @@ from mtr_env.toolactors.base import CallKey, History, ToolActor
 from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
+from mtr_env.toolmakers.base import is_fallback
 from mtr_env.toolmakers.template import gold_interfaces
 from mtr_env.trace import Call, Trace
 
@@ -101,6 +102,8 @@ class AuditReport(Struct, frozen=True):
     unprovable: list[Unprovable]
     toolset_problems: list[Finding]
     leaking: list[Finding]
+    fallbacks: int
+    """Toolsets that stand in place of one that the ToolMaker could not write."""
     tools_per_question: float | None
     distractor_tools: DistractorTools
     corpus_answers: CorpusAnswers | None
@@ -190,7 +193,7 @@ class _Audit:
         self.dropped: list[Finding] = []
         self.tool_counts: list[float] = []
         self.gold, self.distractor = _Rate(), _Rate()
-        self.responses = self.invalid = 0
+        self.responses = self.invalid = self.fallbacks = 0
         self.corpus_answers: CorpusAnswers | None = None
 
     def run(self, seed: int, on_question: Callable[[int, int, int], None] | None) -> AuditReport:
@@ -218,6 +221,7 @@ class _Audit:
             unprovable=self.unprovable,
             toolset_problems=self.problems,
             leaking=self.leaking,
+            fallbacks=self.fallbacks,
             tools_per_question=mean(self.tool_counts),
             distractor_tools=DistractorTools(gold, other, difference),
             corpus_answers=self.corpus_answers,
@@ -254,15 +258,24 @@ class _Audit:
             self._refused(question, error)
             reason: str | None = f"its toolset was refused: {error}"
         else:
-            self._toolset(question, start.toolset)
-            if isinstance(self.oracle.actor, GroundedToolActor):
-                _resolve(start, stage.view, self.oracle.actor, self.gold, self.distractor)
-            reason = self._oracle(stage, start, tally)
-            for name, policy in self.policies.items():
-                self.tallies[name].add(*self._play(policy, stage, start))
+            reason = self._begun(question, stage, start, tally)
         provable.append(reason is None)
         if reason is not None:
             self.unprovable.append(Unprovable(question_id, reason))
+
+    def _begun(self, question: Question, stage: Stage, start: Trace, family: _Tally) -> str | None:
+        """Looks at the tools and plays everybody; why the question is not proved solvable, or ``None``."""
+        if start.stop_reason is not None:
+            for tally in (self.total, family, *self.tallies.values()):
+                tally.unscored += 1
+            return f"its tools could not be made: {start.faults[-1].message}"
+        self._toolset(question, start.toolset)
+        if isinstance(self.oracle.actor, GroundedToolActor):
+            _resolve(start, stage.view, self.oracle.actor, self.gold, self.distractor)
+        reason = self._oracle(stage, start, family)
+        for name, policy in self.policies.items():
+            self.tallies[name].add(*self._play(policy, stage, start))
+        return reason
 
     def _oracle(self, stage: Stage, start: Trace, family: _Tally) -> str | None:
         """Plays the oracle; why its episode proves nothing, or ``None``."""
@@ -284,6 +297,7 @@ class _Audit:
 
     def _toolset(self, question: Question, toolset: Toolset) -> None:
         self.tool_counts.append(len(toolset.tools))
+        self.fallbacks += is_fallback(toolset)
         self.problems += [Finding(question.id, problem) for problem in toolset_problems(toolset)]
         for tool in toolset.tools:
             found = leaks(tool, question.text, question.golds)
@@ -293,7 +307,7 @@ class _Audit:
         """The episode refuses a faulty toolset; the audit counts what is wrong with it, if its maker hands it out."""
         try:
             toolset = self.game.tool_maker.make(question)
-        except ToolsetError:
+        except (ToolsetError, InfrastructureError):
             self.problems.append(Finding(question.id, str(error)))
         else:
             self._toolset(question, toolset)
@@ -303,6 +317,9 @@ class _Audit:
         corpus = self.corpus_answers
         if corpus is not None and corpus.found < corpus.answers / 2:
             warnings.append(f"only {corpus.found} of {corpus.answers} gold answers occur in the corpus: does it fit?")
+        if self.fallbacks:
+            share = self.fallbacks / len(self.tool_counts)
+            warnings.append(f"{self.fallbacks} toolsets ({share:.1%}) stand in place of one that the ToolMaker wrote")
         best = mean(self.total.rewards) or 0.0
         for name, tally in self.tallies.items():
             reward = mean(tally.rewards)
@@ -311,7 +328,7 @@ class _Audit:
         for name, tally in {"oracle": self.total, **self.tallies}.items():
             if tally.unscored:
                 share = tally.unscored / (tally.unscored + len(tally.rewards))
-                warnings.append(f"{tally.unscored} episodes of {name} ({share:.1%}) are unscored: the ToolActor failed")
+                warnings.append(f"{tally.unscored} episodes of {name} ({share:.1%}) are unscored: a plug failed")
         return warnings
 
 

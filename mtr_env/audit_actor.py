@@ -35,11 +35,11 @@ from mtr_env.toolactors.guard import leaks, secrets
 from mtr_env.toolactors.llm import remarks
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolactors.stated import plain
+from mtr_env.toolmakers.specs import ENVELOPE
 from mtr_env.trace import Call, Response, canonical
 
 _BATCH = 512  # calls that are asked at once
 _KEPT = 50  # disagreements that are listed
-_ENVELOPE = ("status", "message", "candidates")
 
 
 class Share(Struct, frozen=True):
@@ -272,7 +272,7 @@ def compare(first: dict[str, Any], second: dict[str, Any]) -> dict[str, bool]:
     >>> compare({"status": "ok", "film": ["Kolya", "Elves"]}, {"status": "ok", "film": ["elves", "KOLYA."]})
     {'film': True}
     """
-    names = [name for name in {**first, **second} if name not in _ENVELOPE]
+    names = [name for name in {**first, **second} if name not in ENVELOPE]
     return {name: name in first and name in second and _normal(first[name]) == _normal(second[name]) for name in names}
 
 

@@ -177,7 +177,8 @@ def _check_tool(tool: ToolSpec) -> _ToolCheck:
     parameters = tool.parameters if isinstance(tool.parameters, dict) else {"type": "object"}
     if parameters.get("type") != "object":
         problems.append(f"{tool.name}: parameters must have type 'object', found {parameters.get('type')!r}")
-    unknown = [name for name in tool.entities if name not in parameters.get("properties", {})]
+    properties = parameters.get("properties")
+    unknown = [name for name in tool.entities if not isinstance(properties, dict) or name not in properties]
     if unknown:
         problems.append(f"{tool.name}: entity argument {unknown[0]!r} is not among the parameters")
     if not _is_unicode(tool.description):

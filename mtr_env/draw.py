@@ -33,6 +33,19 @@ def _escaped(part: str) -> str:
     return part
 
 
+SEEDS_PER_STEP = 2**40
+
+
+def group_seed(seed: int, step: int, question_id: str) -> int:
+    """The episode seed of a group of rollouts in a training: the optimisation step times :data:`SEEDS_PER_STEP`, and a
+    random number below that. So what depends on where an episode's seed lies depends on how far the training is.
+
+    >>> group_seed(0, 7, "question") // SEEDS_PER_STEP
+    7
+    """
+    return step * SEEDS_PER_STEP + (bits("group", seed, step, question_id) >> 24)
+
+
 def uniform(*key: Key) -> float:
     """A number in [0, 1), a pure function of ``key``."""
     return (bits(*key) >> 11) * _SCALE

@@ -51,7 +51,8 @@ class MTREnv(gym.Env[str, str]):
 
     ## Episode End
     ``terminated``: the policy answered. ``truncated``: ``max_steps`` steps without an answer (the terminal reward is
-    paid in both cases), or an outage (``info["unscored"]``).
+    paid in both cases), or an outage (``info["unscored"]``). Where the ToolMaker cannot be reached, ``reset`` offers no
+    tools and the first step, whatever it is, ends the episode so.
 
     ## Information
     ``reset``: ``question_id``, ``tools`` (OpenAI form), ``messages`` (chat form of the observation), ``split``,
@@ -104,7 +105,8 @@ class MTREnv(gym.Env[str, str]):
             action = check_action(action)
         if self._over:
             raise gym.error.ResetNeeded(f"The episode has ended ({trace.stop_reason}); call reset() first.")
-        self._trace = trace = drive(stage, trace, action, self.game.tool_actor)
+        if trace.stop_reason is None:  # else there are no tools, and it was over as it began
+            self._trace = trace = drive(stage, trace, action, self.game.tool_actor)
         result = outcome(self.game, trace)
         self._over = result[2] or result[3]
         return result

@@ -21,6 +21,7 @@ from mtr_env.grammar import Grammar, Prompt, Result, get_grammar
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.question import Question
 from mtr_env.reward import Part, Rubric, get_rubric
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import border
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
@@ -105,7 +106,7 @@ class Stage:
             except UnicodeEncodeError:
                 # A lone surrogate cannot be saved: the record shows it as an escape, and a mark that makes a replay
                 # of the record the same malformed action.
-                action = action.encode("utf-8", "backslashreplace").decode() + _NOT_UNICODE
+                action = as_unicode(action) + _NOT_UNICODE
         parsed = self.grammar.parse(action)
         if isinstance(parsed, Fault):
             if action.endswith(_NOT_UNICODE):
@@ -245,7 +246,7 @@ def _reason(tool: str, error: Exception) -> str:
 
 def _plain(error: Exception) -> str:
     """What an exception says, on one line that a trace can save."""
-    return " ".join(str(error).split())[:300].encode("utf-8", "backslashreplace").decode()
+    return as_unicode(" ".join(str(error).split())[:300])
 
 
 def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
@@ -272,7 +273,7 @@ async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> T
     return turn.trace()
 
 
-def outage(trace: Trace, who: str, error: InfrastructureError) -> Trace:
+def cut_short(trace: Trace, who: str, error: InfrastructureError) -> Trace:
     """The episode as it ends, unscored, when something else than a tool could not be reached: ``who`` says what."""
     step = Step("", faults=(Fault("infrastructure", f"{who}: {_plain(error)}"),))
     return Trace(trace.question, trace.toolset, trace.setup, trace.seed, (*trace.steps, step))
@@ -315,14 +316,21 @@ class Game:
         self._restored: IdentityCache[Toolset, Stage] = IdentityCache(8)
 
     def begin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
-        """A new episode. Raises :class:`~mtr_env.errors.UnknownQuestionError`, and
-        :class:`~mtr_env.errors.ToolsetError` when the ToolMaker wrote tools that break a rule."""
+        """A new episode. One whose ToolMaker cannot be reached has no tools and has ended already, unscored: its trace
+        has a ``stop_reason``.
+
+        Raises :class:`~mtr_env.errors.UnknownQuestionError`, and :class:`~mtr_env.errors.ToolsetError` when the
+        ToolMaker wrote tools that break a rule."""
         if not isinstance(question_id, str):
             raise unknown_question(question_id, self.world.ids)
         stage = self._stages.get(question_id)
         if stage is None:
             question = self.world.question(question_id)
-            stage = self._set(question, self.tool_maker.make(question))
+            try:
+                toolset = self.tool_maker.make(question)
+            except InfrastructureError as error:
+                return self._unplayed(question, seed, error)
+            stage = self._set(question, toolset)
         return self._enter(stage, seed)
 
     async def abegin(self, question_id: str, seed: int) -> tuple[Stage, Trace]:
@@ -339,14 +347,17 @@ class Game:
             question = self.world.question(question_id)
             making = self._making[key] = asyncio.ensure_future(amake(question))
             making.add_done_callback(lambda _: self._making.pop(key, None))
-        toolset = await asyncio.shield(making)
+        try:
+            toolset = await asyncio.shield(making)
+        except InfrastructureError as error:
+            return self._unplayed(self.world.question(question_id), seed, error)
         stage = self._stages.get(question_id) or self._set(self.world.question(question_id), toolset)
         return self._enter(stage, seed)
 
-    def unplayed(self, question_id: str, seed: int, error: InfrastructureError) -> Trace:
-        """The record of an episode whose tools could not be made, because the ToolMaker's endpoint failed."""
-        tools = Toolset((), maker=self.tool_maker.name)
-        return outage(Trace(self.world.question(question_id), tools, self.setup, seed), "tool maker", error)
+    def _unplayed(self, question: Question, seed: int, error: InfrastructureError) -> tuple[Stage, Trace]:
+        """An episode without tools, which is over as it begins. Its stage is not kept: the next one asks again."""
+        stage = Stage(question, Toolset((), maker=self.tool_maker.name), self.grammar)
+        return stage, cut_short(Trace(question, stage.toolset, self.setup, seed), "tool maker", error)
 
     def _set(self, question: Question, toolset: Toolset) -> Stage:
         check_toolset(toolset, question.text, question.golds)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from mtr_env.contract import GENERIC_WORDS
 from mtr_env.memo import IdentityCache
 from mtr_env.question import Question
-from mtr_env.text import fold
+from mtr_env.text import fold, json_texts
 from mtr_env.trace import Call, Response, Trace
 
 _WORD = re.compile(r"[^\W_]+")
@@ -71,7 +71,7 @@ def _is_invented(trace: Trace, call: Call, known: _Known, names: Mapping[str, tu
         elif isinstance(argument, int) and 0 <= argument <= 20:
             continue  # a setting (how many results, which rank), not a fact
         else:
-            for text in _strings(argument):
+            for text in json_texts(argument):
                 if _text_invents(text, known, names):
                     return True
     return False
@@ -117,25 +117,5 @@ def sourced_strings(call: Call, response: Response) -> list[str]:
 
 def stated_strings(call: Call, value: Any) -> list[str]:
     """The strings and numbers of a response's value, in order, without those that only echo an argument of the call."""
-    echoes = _strings(call.arguments)
-    return [text for text in _strings(value) if text not in echoes]
-
-
-def _strings(value: Any) -> list[str]:
-    """All strings and numbers of a JSON value as text, in order, keys excluded."""
-    found: list[str] = []
-    _collect((value,), found)
-    return found
-
-
-def _collect(values: Iterable[Any], found: list[str]) -> None:
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            found.append(value)
-        elif kind is dict:
-            _collect(value.values(), found)
-        elif kind is list or kind is tuple:
-            _collect(value, found)
-        elif kind is int or kind is float:
-            found.append(str(value))
+    echoes = json_texts(call.arguments)
+    return [text for text in json_texts(value) if text not in echoes]

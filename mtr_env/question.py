@@ -5,6 +5,7 @@ A *reference* names a place of the question's evidence and is a short string:
 - ``"p3"``: the title of paragraph 3 (counted from 0); ``"p3s1"``: its sentence 1;
 - ``"t5"``: fact 5, a (subject, relation, object) triple;
 - ``"c12"``, ``"c12s0"``: the same for document 12 of an external corpus;
+- ``"m1f09c2d4"``: something that a model told of itself, where the question has no evidence (a digest of the value);
 - ``"q"``: the question's own text.
 """
 

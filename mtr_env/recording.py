@@ -19,6 +19,7 @@ from msgspec import Struct
 from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.single_flight import LEFT, Flight, Flights
 from mtr_env.store import Store
+from mtr_env.text import as_unicode
 
 Mode = Literal["live", "record", "replay"]
 """``live`` never reads and never writes; ``record`` reads, else asks and writes; ``replay`` reads, and never asks."""
@@ -54,6 +55,8 @@ class _Failure(Struct, frozen=True):
     toolset: bool = False
 
 
+# What encoding raises on a Python value that is not JSON, or holds a lone surrogate.
+_NOT_JSON = (TypeError, ValueError, OverflowError, RecursionError)
 _FAILURE = msgspec.json.Decoder(_Failure).decode
 
 
@@ -61,6 +64,10 @@ _FAILURE = msgspec.json.Decoder(_Failure).decode
 def _outage(kind: str) -> type[InfrastructureError]:
     """A class of this name: a trace says of an outage its class's name and an InfrastructureError's text."""
     return InfrastructureError if kind == "InfrastructureError" else type(kind, (InfrastructureError,), {})
+
+
+def _raisable(failure: _Failure) -> Exception:
+    return ToolsetError(failure.text) if failure.toolset else _outage(failure.kind)(failure.text)
 
 
 def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shelf | None:
@@ -80,10 +87,35 @@ def open_shelf(store: Shelf | str | os.PathLike[str] | None, mode: Mode) -> Shel
     return store
 
 
+def only_plug(
+    shelf: Shelf | None,
+    mode: Mode,
+    prefix: str,
+    what: str,
+    decode: Callable[[bytes], Value],
+    name: Callable[[Value], str],
+    fix: str,
+) -> Value:
+    """The plug (``what``) that a cassette was recorded with, of those whose keys begin with ``prefix``, for a replay
+    without it. Raises ``ValueError`` in another mode, and when there is not just one; ``fix`` says what to give."""
+    if mode != "replay" or shelf is None:
+        raise ValueError(f"mode {mode!r} needs an inner {what} to ask.")
+    found = [decode(data) for key in shelf.keys(prefix) if (data := shelf.get(key)) is not None]
+    if len(found) != 1:
+        names = ", ".join(repr(name(plug)) for plug in found) or "none"
+        raise ValueError(
+            f"A cassette is replayed without its {what} when it was recorded with one; this one with {names}. "
+            f"Give inner=, {fix}."
+        )
+    return found[0]
+
+
 class Recorder(Generic[Value]):
     """Plays answers of one type from a shelf, as ``mode`` says; ``what`` (``"response"``) names them in errors.
 
-    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``.
+    ``decode`` is the inverse of ``encode`` and raises ``msgspec.DecodeError``. An outage lasts as long as this object:
+    whoever asks for the same key later meets it too, and not an answer that a replay would then give to both. With
+    ``lasting=False`` it is asked again.
     """
 
     def __init__(
@@ -93,6 +125,8 @@ class Recorder(Generic[Value]):
         what: str,
         encode: Callable[[Value], bytes],
         decode: Callable[[bytes], Value],
+        *,
+        lasting: bool = True,
     ) -> None:
         self.shelf = shelf
         self.mode = mode
@@ -100,6 +134,8 @@ class Recorder(Generic[Value]):
         self._encode = encode
         self._decode = decode
         self._flights = Flights()
+        self._lasting = lasting
+        self._outages: dict[str, _Failure] = {}
 
     @property
     def served(self) -> Served:
@@ -210,7 +246,14 @@ class Recorder(Generic[Value]):
                 raise failure
             self._flights.count(hit=False)
             raise InfrastructureError(f"The cassette holds no {self._what} {name()}.")
+        self._raise_outage(key)
         return None
+
+    def _raise_outage(self, key: str) -> None:
+        failure = self._outages.get(key)
+        if failure is not None:
+            self._flights.count(hit=True)
+            raise _raisable(failure)
 
     def _found(self, key: str, name: Callable[[], str]) -> Value | Exception | None:
         try:
@@ -223,6 +266,8 @@ class Recorder(Generic[Value]):
     def _again(self, key: str) -> Value | None:
         """Looks once more when the flight is ours: somebody's may have landed since the first look."""
         found = self._read(key)
+        if found is None:
+            self._raise_outage(key)
         self._flights.count(hit=found is not None)
         return found
 
@@ -297,21 +342,23 @@ class Recorder(Generic[Value]):
         data = self.shelf.get(f"outage:{key}")
         if data is None:
             return None
-        failure = _FAILURE(data)
-        if failure.toolset:
-            return ToolsetError(failure.text)
-        return _outage(failure.kind)(failure.text)
+        return _raisable(_FAILURE(data))
 
     def _kept(self, key: str, answer: Value | Exception) -> Value | Exception:
         """Writes an answer; returns what a replay will give, or the failure of either."""
         assert self.shelf is not None
         try:
+            data = b"" if isinstance(answer, Exception) else self._encode(answer)
+        except _NOT_JSON as error:
+            answer = InfrastructureError(f"The {self._what} cannot be recorded: {type(error).__name__}.")
+        try:
             if isinstance(answer, Exception):
-                readable = str(answer) if isinstance(answer, InfrastructureError | ToolsetError) else ""
+                readable = as_unicode(str(answer)) if isinstance(answer, InfrastructureError | ToolsetError) else ""
                 failure = _Failure(type(answer).__name__, readable, isinstance(answer, ToolsetError))
+                if self._lasting and not failure.toolset:
+                    self._outages[key] = failure
                 self.shelf.put(f"outage:{key}", msgspec.json.encode(failure), replace=True)
                 return answer
-            data = self._encode(answer)
             self.shelf.put(f"{self._what}:{key}", data)
             kept = self._read(key)  # another process may have been first: then its answer is the one that is replayed
             return self._decode(data) if kept is None else kept

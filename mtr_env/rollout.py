@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Iterable
 from contextvars import copy_context
 
 from mtr_env.env import MTREnv
-from mtr_env.episode import Game, adrive, outage
+from mtr_env.episode import Game, adrive, cut_short
 from mtr_env.errors import InfrastructureError, MTRError
 from mtr_env.policies.base import AnyPolicy, EpisodicPolicy, Policy, any_player, player
 from mtr_env.trace import Trace
@@ -33,17 +33,17 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
     ``InfrastructureError``, which ends the episode unscored; :class:`NotAnAction` when its action is not a string, and
     ``UnknownQuestionError``.
     """
-    try:
-        _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
-    except InfrastructureError as error:
-        return env.game.unplayed(question_id or env.game.question_for(seed), seed, error)
-    act = player(policy, env.snapshot())
+    _, info = env.reset(seed=seed, options=None if question_id is None else {"question_id": question_id})
+    begun = env.snapshot()
+    if begun.stop_reason is not None:  # there are no tools
+        return begun
+    act = player(policy, begun)
     chat, tools = list(info["messages"]), info["tools"]
     while True:
         try:
             action = act(chat, tools)
         except InfrastructureError as error:
-            return outage(env.snapshot(), "policy", error)
+            return cut_short(env.snapshot(), "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
         observation, _, terminated, truncated, info = env.step(action)
@@ -62,10 +62,9 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
     game = env.game if isinstance(env, MTREnv) else env
     if question_id is None:
         question_id = game.question_for(seed)
-    try:
-        stage, trace = await game.abegin(question_id, seed)
-    except InfrastructureError as error:
-        return game.unplayed(question_id, seed, error)
+    stage, trace = await game.abegin(question_id, seed)
+    if trace.stop_reason is not None:
+        return trace
     act = any_player(policy, trace)
     chat, tools = messages(trace, stage.prompt), stage.tools
     while True:
@@ -74,7 +73,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
             if not isinstance(action, str) and inspect.isawaitable(action):
                 action = await action
         except InfrastructureError as error:
-            return outage(trace, "policy", error)
+            return cut_short(trace, "policy", error)
         if not isinstance(action, str):
             raise _not_an_action(act, action)
         trace = await adrive(stage, trace, str(action), game.tool_actor)
@@ -113,9 +112,7 @@ async def aplay_many(
             if playing.tasks:
                 await playing.changed.wait()
     finally:
-        for task in playing.tasks:
-            task.cancel()
-        await asyncio.gather(*playing.tasks, return_exceptions=True)
+        await playing.stop()
     if playing.failures:
         first, *others = playing.failures
         if others:
@@ -149,6 +146,13 @@ class _Playing:
             task = asyncio.create_task(aplay(self._game, self._policy, question_id=question_id, seed=seed))
             self.tasks[task] = start
             task.add_done_callback(self._when_done, context=self._context)
+
+    async def stop(self) -> None:
+        """Ends the episodes under way; no other begins, though one of them may just have ended by itself."""
+        self._starts = iter(())
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
     def _end(self, task: asyncio.Task[Trace]) -> None:
         question_id, seed = self.tasks.pop(task)

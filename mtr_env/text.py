@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 import string
 import unicodedata
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -65,6 +67,39 @@ def name_key(text: str) -> str:
     bare = text.rstrip()
     start = bare.rfind("(") if bare.endswith(")") else -1
     return (fold(bare[:start]) if start > 0 else "") or fold(text)
+
+
+def as_unicode(text: str) -> str:
+    """A text that can be saved and sent: a lone surrogate shows as an escape.
+
+    >>> as_unicode("é\\ud800")
+    'é\\\\ud800'
+    """
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def json_texts(value: Any) -> list[str]:
+    """All strings and numbers of a JSON value as text, in order, without the keys of objects.
+
+    >>> json_texts({"film": ["Kolya", 1996], "won": True})
+    ['Kolya', '1996']
+    """
+    found: list[str] = []
+    _collect((value,), found)
+    return found
+
+
+def _collect(values: Iterable[Any], found: list[str]) -> None:
+    for value in values:
+        kind = type(value)
+        if kind is str:
+            found.append(value)
+        elif kind is dict:
+            _collect(value.values(), found)
+        elif kind is list or kind is tuple:
+            _collect(value, found)
+        elif kind is int or kind is float:
+            found.append(str(value))
 
 
 def contains_words(text: str, words: str) -> bool:

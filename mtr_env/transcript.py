@@ -13,11 +13,12 @@ def messages(trace: Trace, prompt: Prompt) -> list[Message]:
     """The episode as chat messages: system, user, then assistant (action) and user (observation) in turn.
 
     Observations are user messages because their text already carries the grammar's tags. The observation after an
-    answer is empty and left out.
+    answer is empty and left out, and so is a step in which nobody said anything (an outage before the action).
     """
     chat = [{"role": "system", "content": prompt.system}, {"role": "user", "content": prompt.user}]
     for step in trace.steps:
-        chat.append({"role": "assistant", "content": step.action})
+        if step.action or step.observation:
+            chat.append({"role": "assistant", "content": step.action})
         if step.observation:
             chat.append({"role": "user", "content": step.observation})
     return chat

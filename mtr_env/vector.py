@@ -32,7 +32,8 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
     """``num_envs`` copies of :class:`~mtr_env.env.MTREnv` that share one world and one ToolActor.
 
     Env ``i`` plays the same traces as a single environment with its seed. Where the ToolActor has ``respond_many``, it
-    is asked once per round for every episode that waits; an actor that fails for one episode ends that one only.
+    is asked once per round for every episode that waits; an actor or a ToolMaker that fails for one episode ends that
+    one only.
 
     ``autoreset_mode`` is Gymnasium's: ``NEXT_STEP`` (its default) ignores the action that follows an episode's end;
     ``SAME_STEP`` puts the last observation and info into ``final_obs`` and ``final_info``; with ``DISABLED`` a finished
@@ -126,9 +127,14 @@ class MTRVectorEnv(VectorEnv[tuple[str, ...], Sequence[str], NDArray[Any]]):
         return self._outcomes(set(playing))
 
     def _play(self, playing: Sequence[int], actions: Sequence[str]) -> list[Trace]:
-        turns = [Turn(self._stages[i], self._traces[i], actions[i]) for i in playing]
-        drive_many(turns, self.game.tool_actor)
-        return [turn.trace() for turn in turns]
+        traces = [self._traces[i] for i in playing]
+        # One without tools was over as it began.
+        turns = [
+            Turn(self._stages[i], trace, actions[i]) if trace.stop_reason is None else None
+            for i, trace in zip(playing, traces, strict=True)
+        ]
+        drive_many([turn for turn in turns if turn is not None], self.game.tool_actor)
+        return [trace if turn is None else turn.trace() for turn, trace in zip(turns, traces, strict=True)]
 
     def _outcomes(
         self, playing: set[int]

@@ -40,6 +40,7 @@ from mtr_env.tool import Toolset
 from mtr_env.toolactors.base import ToolActor
 from mtr_env.toolactors.cassette import CassetteToolActor
 from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolmakers.base import is_fallback
 from mtr_env.trace import Trace
 from mtr_env.world_files import (
     CORPUS,
@@ -92,7 +93,7 @@ def build(
 
     The folder appears when it is complete. Raises :class:`~mtr_env.errors.DatasetError` when ``out`` holds something
     already, ``ValueError`` for options that are of playing, :class:`~mtr_env.errors.ToolsetError` that names the
-    question whose tools break a rule, and what ``make_game`` and the plugs raise.
+    question whose tools break a rule, and what ``make_game`` and the plugs raise (an outage of the ToolMaker among it).
     """
     return planned(env_id, out, record=record, **options)(on_question)
 
@@ -148,6 +149,7 @@ class _Build:
         self.on_question = on_question
         self.index: dict[str, list[tuple[str, int, str]]] = {}
         self.files: dict[str, FileInfo] = {}
+        self.fallbacks = 0
 
     def run(self, options: dict[str, Any]) -> Manifest:
         self._dump(QUESTIONS, ((question.id, question) for question in questions(self.world)))
@@ -187,6 +189,7 @@ class _Build:
 
         made = _each(self.world.ids, make, at_once=hasattr(self.maker, "amake"))
         for done, (question_id, toolset) in enumerate(zip(self.world.ids, made, strict=True), 1):
+            self.fallbacks += is_fallback(toolset)
             yield question_id, toolset
             self.on_question("toolsets", done, len(self.world.ids))
 
@@ -213,6 +216,7 @@ class _Build:
             recorded=tuple(dict.fromkeys(("oracle", *self.record))) if self.record else (),
             oracle=_RULES,
             files={},
+            fallbacks=self.fallbacks,
         )
 
     def _seal(self, manifest: Manifest) -> Manifest:

@@ -57,7 +57,8 @@ class OracleInfo(Struct, frozen=True):
 class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     """``world.json``. ``world`` is where the questions came from; ``source_sha256`` is that of the file they were read
     from (empty for the bundled sample, the hub and the synthetic world). ``recorded`` has the policies whose calls were
-    recorded; without any, the grounded ToolActor answers. ``hash`` is the sha256 of all the rest."""
+    recorded; without any, the grounded ToolActor answers. ``fallbacks`` is how many toolsets stand in place of one that
+    the ToolMaker could not write. ``hash`` is the sha256 of all the rest."""
 
     format: int
     env_id: str
@@ -73,6 +74,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     recorded: tuple[str, ...]
     oracle: OracleInfo
     files: dict[str, FileInfo]
+    fallbacks: int = 0
     hash: str = ""
 
     def hashed(self) -> Manifest:

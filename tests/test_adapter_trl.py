@@ -10,9 +10,13 @@ import pytest
 from byte_tokenizer import PAIR, ByteTokenizer
 
 from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func
+from mtr_env.errors import InfrastructureError
 from mtr_env.policies.oracle import Oracle
+from mtr_env.question import Question
 from mtr_env.registration import make_game
 from mtr_env.reward import score
+from mtr_env.tool import Toolset
+from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Response
 from mtr_env.transcript import messages
 
@@ -138,6 +142,38 @@ def test_an_unscored_episode_has_no_reward() -> None:
     output = rollouts([row["prompt"]], TRAINER)
     assert output["mtr_reward"] == [None]
     assert output["logprobs"] is None
+
+
+class Down(TemplateToolMaker):
+    """A ToolMaker whose endpoint has no tools for some questions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.down: Sequence[str] = ()
+
+    def make(self, question: Question, key: str = "") -> Toolset:
+        if question.id in self.down:
+            raise InfrastructureError("no tools today")
+        return super().make(question, key)
+
+
+def test_an_episode_without_tools_has_no_reward_and_costs_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    maker = Down()
+    ids = make_game("MTR-HotpotQA-v0", limit=3).world.ids
+    maker.down = ids[:1]
+    rollouts = Rollouts(make_game("MTR-HotpotQA-v0", limit=3, tool_maker=maker), TOKENIZER, max_tokens=20_000)
+    rows = rollouts.rows(ids)
+    assert [row["question_id"] for row in rows] == list(ids[1:])
+    assert f"question {ids[0]!r} is left out: tool maker: no tools today" in caplog.text
+    with pytest.raises(InfrastructureError, match="No question can be trained on"):
+        rollouts.rows(ids[:1])
+    maker.down = ids[1:2]
+    rollouts.game._stages.clear()
+    answer = [*b"<answer>x</answer>", 256]
+    rollouts.sampler = lambda trainer: lambda contexts, most: [Sampled(answer, None) for _ in contexts]
+    output = rollouts([row["prompt"] for row in rows], TRAINER)
+    assert output["mtr_reward"] == [None, 0.0]
+    assert (output["completion_ids"], output["env_mask"]) == ([[256], answer], [[0], [1] * len(answer)])
 
 
 def test_an_action_that_was_cut_off_is_closed_by_a_token_that_is_not_the_policys() -> None:

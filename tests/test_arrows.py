@@ -86,6 +86,15 @@ def walk(node: ast.AST, at_load: bool = True) -> Iterator[tuple[ast.Import | ast
             yield from walk(child, at_load and not later and not typing_only)
 
 
+def test_of_the_tool_actors_only_the_guard_reads_the_gold() -> None:
+    gold = {"answer", "aliases", "golds", "evidence", "decomposition"}
+    for file in (ROOT / "mtr_env/toolactors").glob("*.py"):
+        read = {node.attr for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.Attribute)}
+        assert not read & gold or file.name in ("guard.py", "llm.py"), file
+    source = (ROOT / "mtr_env/toolactors/llm.py").read_text()
+    assert source.count(".golds") == source.count("guard.golds(") == 1, "for gold_hint, by the guard's function"
+
+
 def imports(file: Path) -> list[Import]:
     relative = file.relative_to(ROOT)
     parts = list(relative.with_suffix("").parts)

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
+import numpy as np
 import pytest
+from gymnasium.vector import AutoresetMode
 
 from mtr_env import draw
 from mtr_env.env import MTREnv
@@ -28,6 +30,7 @@ from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Call, Response, Trace, encode
+from mtr_env.vector import MTRVectorEnv
 
 Starts = Sequence[tuple[str, int]]
 
@@ -260,6 +263,27 @@ def test_leaving_the_loop_early_ends_the_episodes_under_way() -> None:
     asyncio.run(main())
 
 
+def test_leaving_the_loop_early_leaves_no_episode_behind_whenever_it_happens() -> None:
+    game = make_game("MTR-Synthetic-v0", limit=20)
+
+    async def policy(messages: Any, tools: Any) -> str:
+        # Uneven waits, so that some have just ended when the others are cancelled.
+        await asyncio.sleep(0.0005 * draw.below(4, "wait", messages[1]["content"]))
+        return "<answer>x</answer>"
+
+    async def main() -> None:
+        for number in range(60):
+            taken = 0
+            async with aclosing(aplay_many(game, policy, starts_of(game, 500), concurrency=8)) as episodes:
+                async for _ in episodes:
+                    taken += 1
+                    if taken > number % 12:
+                        break
+            assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
 # ------------------------------------------------------------------------------------------------------------- outages
 
 
@@ -322,6 +346,28 @@ def test_an_outage_of_the_tool_maker_ends_its_episodes_unscored_in_either_form()
     assert {seed for seed, trace in traces.items() if score(trace).unscored == "tool maker: no tools today"} == {1, 4}
     for seed in (0, 1):
         assert play(MTREnv(game), make_policy("oracle"), question_id=ids[seed], seed=seed) == traces[seed]
+    env = MTREnv(game)
+    observation, info = env.reset(seed=1, options={"question_id": ids[1]})
+    assert (info["tools"], [message["role"] for message in info["messages"]]) == ([], ["system", "user"])
+    assert observation == "\n\n".join(message["content"] for message in info["messages"])
+    assert env.step("<answer>x</answer>")[:4] == ("", 0.0, False, True)  # over as it began, whatever the action
+    assert env.snapshot() == traces[1]
+    assert env.restore(traces[1])[0] == ""
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_an_outage_of_the_tool_maker_costs_no_neighbour_in_a_vector_environment(mode: AutoresetMode) -> None:
+    ids = make_game("MTR-Synthetic-v0", limit=3).world.ids
+    game = make_game("MTR-Synthetic-v0", limit=3, tool_maker=LateMaker(down=ids[1:2]))
+    envs = MTRVectorEnv(game, 3, mode)
+    envs.reset(seed=0, options={"question_id": list(ids)})
+    for _ in range(12):
+        _, _, terminated, truncated, infos = envs.step(["<answer>x</answer>"] * 3)
+        found = infos.get("final_info", infos)
+        for i in np.flatnonzero(terminated | truncated):
+            assert terminated[i] == (found["unscored"][i] is None)
+            assert found["question_id"][i] != ids[1] or found["unscored"][i] == "tool maker: no tools today"
+    assert game._stages.keys() <= {ids[0], ids[2]}
 
 
 def test_a_toolset_that_the_actor_cannot_simulate_is_raised_not_unscored() -> None:

@@ -24,7 +24,7 @@ from mtr_env.grammar import get_grammar
 from mtr_env.policies import make_policy
 from mtr_env.question import Question, View
 from mtr_env.registration import make_game
-from mtr_env.rollout import play
+from mtr_env.rollout import aplay_many, play
 from mtr_env.store import Store
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
@@ -219,8 +219,20 @@ def test_a_frozen_cassette_belongs_to_one_world_and_to_every_seed(store: Store) 
         ask(replay, request(question=1))
 
 
+def test_without_seeds_a_response_serves_every_seed_of_its_world(store: Store) -> None:
+    dice = Failing(InfrastructureError("once"))
+    record = CassetteToolActor(dice, store, seeded=False)
+    with pytest.raises(InfrastructureError, match="once"):
+        ask(record, request())
+    assert [ask(record, request(seed=seed)) for seed in (0, 1, 2)] == [made(2)] * 3, "an outage is asked again"
+    assert ask(record, request(world="another")) == made(3)
+    replay = pickle.loads(pickle.dumps(CassetteToolActor(RecordedActor("failing"), store.path, "replay", seeded=False)))
+    assert ask(replay, request(seed=9)) == made(2)
+    assert ask(CassetteToolActor(dice, store), request(seed=1)) == made(4)
+
+
 def test_a_replay_needs_no_actor_when_the_cassette_holds_one(store: Store) -> None:
-    with pytest.raises(ValueError, match=r"holds those of none\. Give inner="):
+    with pytest.raises(ValueError, match=r"this one with none\. Give inner="):
         CassetteToolActor(None, store, "replay")
     first = ask(CassetteToolActor(Dice(), store), request())
     replay = CassetteToolActor(None, store.path, "replay")
@@ -312,6 +324,44 @@ def test_replayed_traces_are_the_recorded_ones_byte_for_byte_and_nobody_is_asked
     assert replay.served.misses == 0
 
 
+class Sporadic:
+    """Behind a network that answers in any order; every third request is an outage, whatever it asks for."""
+
+    name = "sporadic"
+
+    def __init__(self) -> None:
+        self.inner = GroundedToolActor()
+        self.asked = 0
+
+    def respond(self, *request: Any) -> Response:
+        raise AssertionError("these episodes are awaited")
+
+    async def arespond(self, r: ToolRequest) -> Response:
+        self.asked += 1
+        number = self.asked
+        await asyncio.sleep(0.001 * (number % 5))
+        if number % 3 == 0:
+            raise InfrastructureError(f"no answer to request {number}")
+        return replace(self.inner.respond(r.call, r.spec, r.view, r.history, r.key), usage=Usage(number))
+
+
+def test_episodes_of_one_question_and_seed_meet_the_same_outages_and_are_replayed_so(store: Store) -> None:
+    def group(actor: Any) -> list[bytes]:
+        game = make_game("MTR-HotpotQA-v0", limit=4, tool_actor=actor)
+        starts = [(question_id, 7) for question_id in game.world.ids for _ in range(4)]
+
+        async def play_all() -> list[bytes]:
+            policy = make_policy("oracle", actor=GroundedToolActor())
+            return sorted([encode(trace) async for trace in aplay_many(game, policy, starts, concurrency=5)])
+
+        return asyncio.run(play_all())
+
+    recorded = group(CassetteToolActor(Sporadic(), store))
+    assert any(b"no answer to request" in trace for trace in recorded)
+    assert any(b"no answer to request" not in trace for trace in recorded)
+    assert group(CassetteToolActor(None, store, "replay")) == recorded
+
+
 def test_a_recorded_episode_is_the_live_one(store: Store) -> None:
     assert episodes(CassetteToolActor(Moody(), store)) == episodes(Moody())
 
@@ -358,16 +408,20 @@ def test_an_outage_is_repeated_in_a_replay_and_asked_again_in_record(
         with pytest.raises(InfrastructureError) as again:
             ask(CassetteToolActor(None, store, "replay"), request())
         assert (type(again.value).__name__, str(again.value)) == (kind, text)
-    assert ask(record, request()) == made(2)
-    assert ask(CassetteToolActor(None, store, "replay"), request()) == made(2)
+    with pytest.raises(InfrastructureError) as lasting:
+        ask(record, request())
+    assert (type(lasting.value).__name__, str(lasting.value)) == (kind, text)
+    assert [type(e).__name__ for e in record.respond_many([request(), request("other")])] == [kind, "Response"]
+    assert ask(CassetteToolActor(record.inner, store), request()) == made(3)
+    assert ask(CassetteToolActor(None, store, "replay"), request()) == made(3)
     assert all(b"secret" not in (store.get(key) or b"") for key in store.keys(""))
 
 
 def test_the_last_outage_is_the_one_that_is_replayed(store: Store) -> None:
-    record = CassetteToolActor(Failing(InfrastructureError("first"), InfrastructureError("second")), store)
+    failing = Failing(InfrastructureError("first"), InfrastructureError("second"))
     for text in ("first", "second"):
         with pytest.raises(InfrastructureError, match=text):
-            ask(record, request())
+            ask(CassetteToolActor(failing, store), request())
         with pytest.raises(InfrastructureError, match=text):
             ask(CassetteToolActor(None, store, "replay"), request())
 
@@ -393,6 +447,22 @@ class Full:
         if key.startswith("response:") and b'"input_tokens":2' in value:
             raise InfrastructureError("The store could not be written: database or disk is full.")
         self.store.put(key, value, replace=replace)
+
+
+def test_a_response_that_cannot_be_recorded_ends_its_episode_and_no_other_of_the_batch(store: Store) -> None:
+    class Odd(Dice):
+        def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
+            if call.arguments["query"] == "secret":
+                raise InfrastructureError("no \ud800")
+            odd = {"note": {"note": "\ud800"}, "usage": {"usage": "many"}, "sources": {"sources": ("\ud800",)}}
+            return replace(made(1), **odd.get(call.arguments["query"], {}))
+
+    requests = [request(words) for words in ("film", "note", "usage", "sources", "secret", "city")]
+    recorded = CassetteToolActor(Odd(), store).respond_many(requests)
+    assert [type(response).__name__ for response in recorded] == ["Response", *["InfrastructureError"] * 4, "Response"]
+    assert str(recorded[1]) == "The response cannot be recorded: UnicodeEncodeError."
+    replayed = CassetteToolActor(None, store, "replay").respond_many(requests)
+    assert [str(response) for response in replayed] == [str(r).replace("\ud800", "\\ud800") for r in recorded]
 
 
 def test_a_full_disk_ends_the_episode_that_met_it_and_no_other(store: Store) -> None:
@@ -637,7 +707,7 @@ def test_a_makers_failure_is_repeated_in_a_replay(store: Store, error: Exception
         with pytest.raises(type(error), match=str(error)):
             one.make(question)
     inner.error = None
-    assert maker.make(question) == CassetteToolMaker(None, store, "replay").make(question)
+    assert CassetteToolMaker(inner, store).make(question) == CassetteToolMaker(None, store, "replay").make(question)
 
 
 def test_toolsets_are_made_once_for_all_tasks_that_want_them(store: Store) -> None:

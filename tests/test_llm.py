@@ -26,6 +26,8 @@ from chat_server import ANSWERS, FAULTS, INJECTION, OUTAGES, ChatServer
 import mtr_env.llm.client as client_module
 import mtr_env.llm.lanes as lanes_module
 from mtr_env.llm import ChatClient, Completion, ModelError, Spent
+from mtr_env.llm.answers import read_json
+from mtr_env.llm.dialect import Dialect
 from mtr_env.llm.endpoint import scrub
 from mtr_env.llm.loop import run
 from mtr_env.llm.reply import Failure, read, retry_after
@@ -273,13 +275,14 @@ def test_a_server_without_structured_output_gets_the_schema_in_the_prompt_from_t
     with ChatServer(content, structured=False) as server:
         client = ChatClient("tiny", base_url=server.url, retries=0)
         system = {"role": "system", "content": "You are a tool."}
-        assert [ask(client, m, schema=SCHEMA).text for m in (ASK, [system, *ASK])] == ['{"status": "ok"}'] * 2
+        found = [ask(client, m, schema=SCHEMA) for m in (ASK, [system, *ASK])]
+        assert [read_json(completion) for completion in found] == [({"status": "ok"}, "")] * 2
         assert server.requests == client.spent.requests == 3, "one refusal, then never again"
         assert [record.message for record in caplog.records if record.name == "mtr_env"] == [
             "The server refuses response_format: from now on the schema stands in the prompt."
         ]
         bare, merged = list(server.bodies)[1:]
-        assert ask(client).text.startswith("<think>"), "without a schema a text is left as it is"
+        assert {completion.text for completion in (*found, ask(client))} == {content({})}, "a text is left as it is"
     assert bare["messages"][0]["role"] == "system" and bare["messages"][1:] == ASK
     assert merged["messages"][0]["content"].startswith("You are a tool.\n\nAnswer with one JSON value")
     assert merged["messages"][0]["content"].endswith(msgspec.json.encode(SCHEMA).decode())
@@ -291,6 +294,22 @@ def test_the_name_of_the_token_limit_is_found_out_once() -> None:
         client = ChatClient("tiny", base_url=server.url, retries=0, max_output_tokens=77)
         ask(client), ask(client)
         assert [body.get("max_completion_tokens") for body in server.bodies] == [None, 77, 77]
+
+
+@pytest.mark.parametrize(
+    ("problem", "limit"),
+    [
+        ("Unsupported parameter: 'max_tokens' is not supported with this model.", "max_completion_tokens"),
+        ("Unrecognized request argument supplied: max_tokens", "max_completion_tokens"),
+        ("Please use 'max_completion_tokens' instead.", "max_completion_tokens"),
+        ("'max_tokens' is too large: 4096. This model supports at most 2048 tokens.", "max_tokens"),
+        ("This model's maximum context length is 8192 tokens: reduce the messages or max_tokens.", "max_tokens"),
+    ],
+)
+def test_a_limit_that_is_too_large_is_not_an_unknown_one(problem: str, limit: str) -> None:
+    dialect = Dialect("max_tokens")
+    dialect.learn(Failure(f"status 400: {problem}", retry=False, status=400), b"{}")
+    assert dialect.limit == limit
 
 
 def test_a_refusal_of_another_kind_changes_nothing() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import copy
 import json
 import pickle
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -331,6 +333,56 @@ def test_a_right_computation_has_the_sources_of_its_operands() -> None:
     assert stated_sources(call, {"status": "ok", "result": 1}) == ()
 
 
+BARE = Question("b", "Where was the director of Kolya born?", "Prague")
+HIT = {"status": "ok", "results": [{"title": "Jan Svěrák", "snippet": "A director, born in Prague."}]}
+
+
+def test_without_evidence_the_model_is_the_source_of_what_it_finds_once() -> None:
+    search, again = (request(BARE, SEARCH, {"query": words}) for words in ("director of Kolya", "Kolya director"))
+    [source] = stated_sources(search, HIT)
+    assert re.fullmatch("m[0-9a-f]{8}", source)
+    assert stated_sources(again, {**HIT, "message": "Two were found."}) == (source,)
+    other = {"status": "ok", "results": [{"title": "Jan Svěrák", "snippet": "A director."}]}
+    assert stated_sources(search, other) not in ((source,), ())
+    empty = {"status": "ok", "results": []}
+    echo = {"status": "ok", "film": "Kolya", "director": ["Kolya"]}
+    for value in (NONE, empty, {**HIT, "status": "not_found", "message": "x"}):
+        assert stated_sources(search, value) == ()
+    assert stated_sources(request(BARE, DIRECTOR, {"film": "Kolya"}), echo) == ()
+    assert stated_sources(request(BARE, CALCULATE, {"expression": "1 + 1"}), {"status": "ok", "result": 3}) == ()
+    assert stated_sources(request(QUESTION, SEARCH, {"query": "x"}), {"status": "ok", "results": []}) == ()
+
+
+def test_an_honest_trace_without_evidence_scores_1_and_a_guess_less(tmp_path: Path) -> None:
+    source = tmp_path / "bamboogle.jsonl"
+    source.write_text(json.dumps({"id": "b", "question": BARE.text, "answer": BARE.answer}))
+    page = {"status": "ok", "title": "Jan Svěrák", "text": "Jan Svěrák was born in Prague on 6 February 1965."}
+
+    def world(messages: Any) -> str:
+        hit = {"status": "ok", "results": [{"title": "Jan Svěrák", "snippet": "A director."}]}
+        return json.dumps(hit if "query" in json.loads(part(messages, "call"))["arguments"] else page)
+
+    actor = LLMToolActor(FakeChat(world), knowledge="closed_book")
+    game = make_game("MTR-Bamboogle-v0", source=source, split="validation", tool_actor=actor)
+    search = '<tool_call>{"name": "search", "arguments": {"query": "director of Kolya"}}</tool_call>'
+    open_page = '<tool_call>{"name": "open_page", "arguments": {"title": "%s"}}</tool_call>'
+
+    def total(*actions: str) -> float:
+        env = MTREnv(game)
+        env.reset(seed=0)
+        for action in actions:
+            *_, info = env.step(action)
+        parts = info["reward_parts"]
+        assert parts["answer"] == 1.0
+        return float(score(info["trace"]).total or 0.0)
+
+    answer = "<answer>Prague</answer>"
+    assert total(search, open_page % "Jan Svěrák", answer) == 1.0
+    assert total(search, answer) < 1.0, "nothing says it yet"
+    assert total(search, search, open_page % "Jan Svěrák", answer) < 1.0, "the same search twice"
+    assert total(open_page % "Jan Svěrák", answer) < 1.0, "a name from nowhere"
+
+
 # --------------------------------------------------------------------------------------------------------- leak guard
 
 
@@ -376,18 +428,16 @@ def test_what_the_policy_knows_or_the_question_says_is_no_leak() -> None:
 
 
 def test_in_a_world_without_evidence_a_call_in_the_questions_words_does_not_ask_for_the_answer() -> None:
-    bare = Question("b", "Where was the director of Kolya born?", "Prague")
     value = {"status": "ok", "results": [{"title": "Kolya", "snippet": "Its director was born in Prague."}]}
-    assert leaks(request(bare, SEARCH, {"query": "director of Kolya"}), value)
-    assert not leaks(request(bare, SEARCH, {"query": "Jan Svěrák"}), value)
+    assert leaks(request(BARE, SEARCH, {"query": "director of Kolya"}), value)
+    assert not leaks(request(BARE, SEARCH, {"query": "Jan Svěrák"}), value)
 
 
-def test_the_guard_marks_a_leak_and_counts_it() -> None:
+def test_the_guard_marks_a_leak() -> None:
     actor = LLMToolActor(answers(json.dumps(LEAKING)))
     asked = request(QUESTION, DIRECTOR, {"film": "Kolya"})
     response = asyncio.run(actor.arespond(asked))
     assert (response.value, remarks(response)) == (LEAKING, (1, False, True, False))
-    assert actor.leaks == 1
     assert remarks(ask(answers(json.dumps(LEAKING)), leak_guard="off")).leak is False
 
 
@@ -400,6 +450,22 @@ def test_the_guard_can_refuse_a_leak() -> None:
     assert not is_valid(stays)
     assert "Prague" not in str(stays.value)
     assert remarks(stays) == (3, True, False, True)
+
+
+@pytest.mark.parametrize("leak_guard", ["measure", "refuse"])
+@pytest.mark.parametrize(
+    "bad", [json.dumps({**LEAKING, "director": "Prague"}), "The answer is Prague.", '{"status": "ok", "film": "Prague"']
+)
+def test_a_broken_answer_that_holds_the_gold_is_not_shown_again(bad: str, leak_guard: Any) -> None:
+    chat = answers(bad, json.dumps(FOUND))
+    response = ask(chat, leak_guard=leak_guard)
+    assert response.value == FOUND
+    assert "Prague" not in json.dumps([m["content"].partition("</evidence>")[2] for m in chat.asked[1]])
+    assert [message["role"] for message in chat.asked[1]] == ["system", "user", "user"]
+    assert remarks(response) == (2, False, False, leak_guard == "refuse"), "what was shown does not leak"
+    stays = ask(answers(bad), leak_guard=leak_guard)
+    assert not is_valid(stays)
+    assert ("Prague" in str(stays.value)) == (leak_guard == "measure"), "the record shows what was said"
 
 
 def test_leaks_of_saved_traces_can_be_counted() -> None:

@@ -6,14 +6,17 @@ import asyncio
 import copy
 import json
 import pickle
+from pathlib import Path
 from typing import Any
 
 import pytest
 from chat_server import ChatServer
 from simulated_model import FakeChat, Messages, chat_client
 
+from mtr_env.audit import audit
 from mtr_env.contract import MAX_TOOLSET_CHARS, check_toolset, secret_answers
 from mtr_env.env import MTREnv
+from mtr_env.evaluate import load_policy
 from mtr_env.llm.client import ChatClient, Completion, ModelError
 from mtr_env.policies.oracle import Oracle
 from mtr_env.question import Fact, Paragraph, Question
@@ -21,12 +24,16 @@ from mtr_env.registration import DATASETS, make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.text import contains_words, fold
+from mtr_env.tool import Toolset
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.ladder import LadderToolActor
 from mtr_env.toolactors.llm import LLMToolActor
+from mtr_env.toolmakers.base import is_fallback
 from mtr_env.toolmakers.llm import LLMToolMaker
 from mtr_env.toolmakers.specs import inverse_tool, relation_tool
 from mtr_env.toolmakers.template import TemplateToolMaker
+from mtr_env.trace import encode
+from mtr_env.world_build import build
 
 QUESTION = Question(
     "q",
@@ -158,6 +165,11 @@ UNSOUND = {
     "a schema that is none": (reply({**FREE, "returns": {"x": 7}}), "not a valid JSON Schema"),
     "an own status": (reply({**FREE, "returns": {"status": {}}}), "must not define 'status'"),
     "an unknown entity": (reply({**FREE, "entities": ["book"]}), "'book' is not among the parameters"),
+    "properties that are null": (
+        reply({**FREE, "parameters": {**FREE["parameters"], "properties": None}}),
+        "not of type",
+    ),
+    "properties that are 5": (reply({**FREE, "parameters": {**FREE["parameters"], "properties": 5}}), "not of type"),
     "nested parameters": (reply({**FREE, "parameters": NESTED, "entities": []}), "keep them flat"),
     "too many": (reply(*[{**FREE, "name": f"tool_{i}"} for i in range(9)]), "at most 8 tools, found 9"),
     "too large": (reply({**FREE, "description": "x" * MAX_TOOLSET_CHARS}), "characters, more than"),
@@ -232,18 +244,18 @@ def test_a_relation_whose_name_says_the_answer_is_not_offered() -> None:
 # ------------------------------------------------------------------------------------------------------------ outages
 
 
-def test_an_outage_gives_the_template_toolset_with_the_reason() -> None:
-    toolset = LLMToolMaker(answers("oops", ModelError("status 503: overloaded"))).make(QUESTION)
-    assert toolset.tools == TemplateToolMaker().make(QUESTION).tools
-    assert "the endpoint failed: status 503: overloaded" in toolset.notes[-1]
+def test_an_outage_is_raised_and_writes_no_other_toolset() -> None:
+    with pytest.raises(ModelError, match="status 503: overloaded"):
+        LLMToolMaker(answers("oops", ModelError("status 503: overloaded"))).make(QUESTION)
 
 
-def test_a_refused_key_stands_in_no_note(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_key_stands_in_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret-0123456789")
     with ChatServer(lambda body: GOOD, key="another") as server:
-        toolset = LLMToolMaker(chat_client(server.url)).make(QUESTION)
-    assert "401" in toolset.notes[-1]
-    assert "secret" not in str(toolset)
+        game = make_game("MTR-Synthetic-v0", limit=1, tool_maker=LLMToolMaker(chat_client(server.url)))
+        trace = play(MTREnv(game), load_policy("oracle", game))
+    assert "tool maker: " in trace.faults[0].message and "401" in trace.faults[0].message
+    assert b"secret" not in encode(trace)
     assert "127.0.0.1" not in LLMToolMaker(ChatClient("tiny", base_url="http://127.0.0.1:9/v1")).name
 
 
@@ -255,30 +267,65 @@ def test_a_mistake_in_our_own_code_is_raised() -> None:
 # --------------------------------------------------------------------------------------------------------------- many
 
 
-def test_many_questions_are_asked_at_once_within_bounds_and_come_back_in_order() -> None:
-    world = make_game("MTR-Synthetic-v0", limit=60).world
-    questions = [world.question(i) for i in world.ids]
-    chat = FakeChat(lambda messages: ModelError("down") if "region" in messages[1]["content"] else reply(FREE))
-    maker = LLMToolMaker(chat)
-    many = maker.make_many(iter(questions), concurrency=7)
-    assert chat.most_at_once == 7
-    assert many == [maker.make(question) for question in questions]
-    assert asyncio.run(maker.amake(questions[0])) == many[0]
-    fallen = sum("in place of" in toolset.notes[-1] for toolset in many)
-    assert 0 < fallen < 60
+def test_awaited_it_writes_the_same_and_a_fallback_that_waits_is_awaited_too() -> None:
+    maker = LLMToolMaker(answers(GOOD))
+    assert asyncio.run(maker.amake(QUESTION)) == maker.make(QUESTION)
+    outer = LLMToolMaker(answers("oops"), attempts=0, fallback=maker)
+    for toolset in (asyncio.run(outer.amake(QUESTION)), outer.make(QUESTION)):
+        assert toolset.tools == maker.make(QUESTION).tools
+        assert is_fallback(toolset) and "after 1 attempts: it is not JSON" in toolset.notes[-1]
+    assert not is_fallback(maker.make(QUESTION))
 
 
-def test_over_a_faulty_server_every_question_gets_a_sound_toolset() -> None:
+def test_it_asks_for_its_own_number_of_tokens() -> None:
+    with ChatServer(lambda body: GOOD) as server:
+        LLMToolMaker(chat_client(server.url, max_output_tokens=7)).make(QUESTION)
+        LLMToolMaker(chat_client(server.url), max_output_tokens=9000).make(QUESTION)
+        assert [body["max_tokens"] for body in server.bodies] == [4096, 9000]
+
+
+def test_over_a_faulty_server_every_question_gets_a_sound_toolset_or_none() -> None:
     world = make_game("MTR-Synthetic-v0", limit=60).world
     questions = [world.question(i) for i in world.ids]
     faults = ("500", "reset", "malformed", "schema", "empty", "refusal", "injection", "length", "gold")
     with ChatServer(lambda body: GOOD.replace("director", "x"), faults=faults, rate=0.5, seed=3) as server:
         maker = LLMToolMaker(chat_client(server.url, retries=2), attempts=1)
-        made = maker.make_many(questions)
+
+        async def make_all() -> list[Toolset | BaseException]:
+            return await asyncio.gather(*[maker.amake(question) for question in questions], return_exceptions=True)
+
+        made = asyncio.run(make_all())
         assert sum(server.faults.values()) > 20
+    toolsets = [toolset for toolset in made if isinstance(toolset, Toolset)]
+    assert {type(other) for other in made} - {Toolset} <= {ModelError}
+    assert len(toolsets) > 40
     for question, toolset in zip(questions, made, strict=True):
-        check_toolset(toolset, question.text, question.golds)
-    assert all("in place of" in toolset.notes[-1] for toolset in made), "no question has the relation x"
+        if isinstance(toolset, Toolset):
+            check_toolset(toolset, question.text, question.golds)
+    assert all(is_fallback(toolset) for toolset in toolsets), "no question has the relation x"
+
+
+def test_the_audit_and_a_world_count_the_toolsets_of_the_fallback(tmp_path: Path) -> None:
+    def sometimes(messages: Messages) -> str:
+        return "oops" if "region" in messages[1]["content"] else reply(FREE)
+
+    def maker() -> LLMToolMaker:
+        return LLMToolMaker(FakeChat(sometimes), attempts=0)
+
+    world = make_game("MTR-Synthetic-v0", limit=20).world
+    expected = sum(is_fallback(maker().make(world.question(i))) for i in world.ids)
+    assert 0 < expected < 20
+    report = audit(make_game("MTR-Synthetic-v0", limit=20, tool_maker=maker()), short_cuts=())
+    assert report.fallbacks == expected
+    assert f"{expected} toolsets ({expected / 20:.1%}) stand in place of" in report.warnings[0]
+    assert build("MTR-Synthetic-v0", tmp_path / "world", limit=20, tool_maker=maker()).fallbacks == expected
+    down = LLMToolMaker(answers(ModelError("status 503")))
+    with pytest.raises(ModelError, match="status 503"):
+        build("MTR-Synthetic-v0", tmp_path / "other", limit=20, tool_maker=down)
+    assert not (tmp_path / "other").exists()
+    unproved = audit(make_game("MTR-Synthetic-v0", limit=2, tool_maker=down), short_cuts=())
+    assert (unproved.oracle_unscored, unproved.provable) == (2, 0)
+    assert unproved.unprovable[0].reason == "its tools could not be made: tool maker: status 503"
 
 
 def test_a_maker_can_be_copied_and_pickled_and_its_name_holds_its_settings() -> None:
@@ -286,7 +333,7 @@ def test_a_maker_can_be_copied_and_pickled_and_its_name_holds_its_settings() -> 
     maker = LLMToolMaker(client, attempts=1, max_tools=3, fallback=TemplateToolMaker(extra_tools=0))
     assert copy.deepcopy(maker) is maker
     assert pickle.loads(pickle.dumps(maker)).name == maker.name
-    for part in (client.name, "prompt=", "attempts=1", "max_tools=3", "extra_tools=0"):
+    for part in (client.name, "prompt=", "attempts=1", "max_tools=3", "max_output_tokens=4096", "extra_tools=0"):
         assert part in maker.name
     for options in ({"attempts": -1}, {"max_tools": 17}):
         with pytest.raises(ValueError, match="at most 16"):

@@ -10,14 +10,14 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from mtr_env import ENV_IDS
+from mtr_env import ENV_IDS, draw
 from mtr_env.contract import Contract
 from mtr_env.question import Fact, Paragraph, Question
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, ToolRequest
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import KINDS, Noise, NoiseSchedule, NoisyToolActor
-from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
+from mtr_env.toolmakers.specs import CALCULATE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool, response_schema
 from mtr_env.trace import Call, Response
 
 LONG = (
@@ -141,6 +141,41 @@ def test_a_partial_relation_keeps_the_facts_that_it_still_states() -> None:
     assert (inverse.value["total"], inverse.sources, inverse.note) == (1, ("t0",), "partial")
 
 
+def test_noise_that_a_models_own_tool_cannot_take_leaves_the_response_as_it_is() -> None:
+    class Says:
+        name = "says"
+
+        def __init__(self, value: Any) -> None:
+            self.value = value
+
+        def respond(self, *request: Any) -> Response:
+            return Response(self.value, origin="llm")
+
+    def tool(**fields: Any) -> ToolSpec:
+        return ToolSpec(
+            "credits", "Who made it.", {"type": "object", "properties": {"query": {}}}, response_schema(fields)
+        )
+
+    total = tool(total={"type": "integer"}, text={"type": "string"})
+    half = {"status": "ok", "total": 7, "text": "A long first sentence. " * 20}
+    noisy = ask(NoisyToolActor(Says(half), {"partial": 1.0}), total, "film")
+    assert (noisy.origin, noisy.value["total"]) == ("noise", 7)
+    assert len(noisy.value["text"]) < len(half["text"])
+    pair = {"type": "array", "minItems": 2, "items": {"type": "string"}}
+    two = {"status": "ok", "names": ["a", "b"]}
+    assert ask(NoisyToolActor(Says(two), {"partial": 1.0}), tool(names=pair), "film").origin == "llm"
+    free = ToolSpec("mood", "A mood.", {"type": "object", "properties": {"query": {}}}, {"type": "integer"})
+    for kind in KINDS:
+        assert ask(NoisyToolActor(Says(3), {kind: 1.0}), free, "film") == Response(3, origin="llm")
+        broken = Response({"status": "ok"}, origin="llm")
+        call = Call("get_performer", {"film": "Kolya"})
+        actor = NoisyToolActor(Says(broken.value), {kind: 1.0})
+        spec = relation_tool("performer")
+        assert actor.respond(call, spec, VIEW, (), CallKey(0, "q", call)) == broken, (
+            "the simulator's fault stays its own"
+        )
+
+
 def test_a_contradiction_is_another_object_of_the_same_relation_without_a_source() -> None:
     wrong = {str(ask(actor(contradicting=1), relation_tool("performer"), "Kolya", seed).value) for seed in range(40)}
     assert len(wrong) == 1
@@ -253,7 +288,8 @@ def test_in_a_batch_only_the_request_that_fails_is_an_exception() -> None:
 
 
 def test_a_schedule_is_linear_between_its_points_and_constant_outside() -> None:
-    schedule = NoiseSchedule.of({0.2: 0.0, 0.6: {"partial": 0.4}, 1.0: {"partial": 0.4, "tool_failure": 0.2}})
+    points = {0.2: 0.0, 0.6: {"partial": 0.4}, 1.0: {"partial": 0.4, "tool_failure": 0.2}}
+    schedule = NoiseSchedule.of(points, seeds=(0, 1))
     expected = {0.0: (0, 0), 0.2: (0, 0), 0.3: (0.1, 0), 0.6: (0.4, 0), 0.8: (0.4, 0.1), 1.0: (0.4, 0.2)}
     for progress, (partial, failure) in expected.items():
         noise = schedule.at(progress)
@@ -269,16 +305,14 @@ def test_noise_says_of_the_inner_actor_whether_it_waits_and_looks_back() -> None
     assert (noisy.remote, noisy.uses_history) == (True, True)
 
 
-def test_noise_follows_the_progress_that_the_trainer_sets() -> None:
-    noisy, draws = NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.0, 1.0: {"tool_failure": 0.8}})), 2000
-    hit: dict[float, set[int]] = {}
-    for progress in (0.0, 0.25, 1.0, 0.25):
-        noisy.set_progress(progress)
-        now = {seed for seed in range(draws) if ask(noisy, SEARCH, "film", seed).origin == "noise"}
-        assert hit.setdefault(progress, now) == now, "the same seeds at the same stage"
-        assert within(len(now), draws, 0.8 * progress) or progress == 0.0
-    assert hit[0.0] == set()
-    assert hit[0.25] < hit[1.0]
+def test_noise_follows_the_steps_of_a_training_by_the_seeds_of_its_groups() -> None:
+    schedule = NoiseSchedule.over_steps({0.0: 0.0, 1.0: {"tool_failure": 0.8}}, steps=200)
+    noisy, draws = NoisyToolActor(GROUNDED, schedule), 2000
+    for step in (0, 50, 200, 300):
+        seeds = [draw.group_seed(3, step, f"question {i}") for i in range(draws)]
+        assert len(set(seeds)) == draws
+        hit = sum(ask(noisy, SEARCH, "film", seed).origin == "noise" for seed in seeds)
+        assert within(hit, draws, 0.8 * min(step, 200) / 200) or (step == 0 and hit <= 10), step
 
 
 def test_with_seeds_the_episodes_seed_is_its_progress() -> None:
@@ -288,8 +322,6 @@ def test_with_seeds_the_episodes_seed_is_its_progress() -> None:
     assert all(hit[3000:])
     assert within(sum(hit[1000:2000]), 1000, 0.25)
     assert within(sum(hit[2000:3000]), 1000, 0.75)
-    with pytest.raises(ValueError, match="without seeds="):
-        noisy.set_progress(0.5)
 
 
 def test_the_schedule_stands_in_the_name() -> None:
@@ -303,13 +335,11 @@ def test_the_schedule_stands_in_the_name() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: NoiseSchedule(()),
-        lambda: NoiseSchedule.of({0.5: 0.1, 0.2: 0.1}),
-        lambda: NoiseSchedule.of({0.0: 0.1, 1.5: 0.1}),
-        lambda: NoiseSchedule.of({0.0: 2.0}),
+        lambda: NoiseSchedule((), (0, 1)),
+        lambda: NoiseSchedule.of({0.5: 0.1, 0.2: 0.1}, (0, 1)),
+        lambda: NoiseSchedule.of({0.0: 0.1, 1.5: 0.1}, (0, 1)),
+        lambda: NoiseSchedule.of({0.0: 2.0}, (0, 1)),
         lambda: NoiseSchedule.of({0.0: 0.1}, seeds=(5, 5)),
-        lambda: NoisyToolActor(GROUNDED, NoiseSchedule.of({0.0: 0.1})).set_progress(1.1),
-        lambda: NoisyToolActor(GROUNDED, 0.1).set_progress(0.5),
     ],
 )
 def test_an_impossible_schedule_is_refused(make: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -18,6 +19,10 @@ from mtr_env.registration import ENV_IDS, make_game
 from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.text import fold
+from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor
+from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.ladder import LadderToolActor
+from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.trace import Response, Trace
 
 
@@ -92,6 +97,23 @@ def test_the_answer_is_the_gold_answer_however_it_is_written() -> None:
         assert metrics(trace).em == 1.0
         without_article = [fold(text).removeprefix("the ") for text in (trace.answer or "", trace.question.answer)]
         assert without_article[0] == without_article[1]
+
+
+def test_it_plans_against_what_is_grounded_however_that_is_wrapped(tmp_path: Path) -> None:
+    class Model:
+        name, uses_history = "model", True
+
+        def respond(self, *request: Any) -> Any:
+            raise AssertionError("a model cannot be foreseen")
+
+    grounded, path = GroundedToolActor(), tmp_path / "responses.sqlite"
+    ladder = LadderToolActor(grounded, CassetteToolActor(Model(), path))
+    for actor in (grounded, ladder, NoisyToolActor(ladder, 0.2), CassetteToolActor(NoisyToolActor(ladder, 0.2), path)):
+        assert Oracle(actor=actor).actor is grounded
+    other = Oracle(actor=NoisyToolActor(Model(), 0.2)).actor
+    assert type(other) is GroundedToolActor
+    replayed = CassetteToolActor(RecordedActor("grounded"), path, "replay")
+    assert Oracle(actor=NoisyToolActor(replayed, 0.2)).actor is replayed
 
 
 def test_an_actor_that_fails_while_the_plan_is_made_is_a_reason_not_a_crash() -> None:

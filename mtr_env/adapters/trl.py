@@ -8,7 +8,8 @@ The other form, ``environment_factory`` with native tool calls, is :class:`MTRSp
 
 Tested with TRL 1.16 (extra ``train``). TRL marks ``rollout_func`` as experimental.
 
-- A row is a prompt (chat messages). All rows of a group start the same question with the same seed.
+- A row is a prompt (chat messages). All rows of a group start the same question with the same seed, which rises with
+  the optimisation step (``mtr_env.draw.group_seed``): ``NoiseSchedule.over_steps`` follows the training.
 - Sampled tokens are never tokenised again; ``env_mask`` is 0 on every token that the policy did not sample.
 - An unscored episode has the reward ``None``, which TRL leaves out of the group's baseline.
 """
@@ -24,6 +25,7 @@ from msgspec.structs import replace
 
 from mtr_env import draw
 from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
+from mtr_env.adapters.trl_spec import beginnings
 from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.episode import Game, Stage, Turn
 from mtr_env.registration import make_game
@@ -101,14 +103,14 @@ class Rollouts:
     # ---------------------------------------------------------------------------------------------------- the data set
 
     def rows(self, question_ids: Sequence[str]) -> list[dict[str, Any]]:
-        """The training rows of some questions: ``prompt`` and ``question_id``.
+        """The training rows of some questions: ``prompt`` and ``question_id``. A question whose ToolMaker cannot be
+        reached is left out, with a warning in the log.
 
         Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), or when
         a prompt leaves no room for an action in ``max_tokens``.
         """
         rows = []
-        for question_id in question_ids:
-            stage, trace = self.game.begin(question_id, self.seed)
+        for question_id, stage, trace in beginnings(self.game, question_ids, self.seed):
             prompt = messages(trace, stage.prompt)
             known = self._questions.setdefault(_key(prompt), question_id)
             if known != question_id:
@@ -139,7 +141,7 @@ class Rollouts:
         """Plays one episode for each prompt; the keys are those that TRL asks for, and columns for :meth:`reward`."""
         ids = [self._question(prompt) for prompt in prompts]
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
-        seeds = {question_id: draw.bits("group", self.seed, step, question_id) >> 2 for question_id in ids}
+        seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
         scores = [score(episode.trace, self.game.rubric) for episode in episodes]
         return {
@@ -163,7 +165,10 @@ class Rollouts:
         episodes = []
         for question_id, seed in starts:
             stage, trace = self.game.begin(question_id, seed)
-            episodes.append(Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt))))
+            episode = Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt)))
+            if trace.stop_reason is not None:  # without tools: one masked token, as a trainer wants a completion
+                episode.append([self.encoder.eos], own=False)
+            episodes.append(episode)
         sampling = 0.0
         active = episodes
         while active := [e for e in active if not self._over(e)]:
@@ -228,7 +233,7 @@ def make_rollout_func(
         tokenizer: The policy's, with a chat template.
         max_turn_tokens: The most tokens the policy samples for one action.
         max_tokens: The most tokens of an episode, prompt included; without room for a whole action it is over.
-        seed: Episode seeds follow from it; a group shares one.
+        seed: Episode seeds follow from it and the optimisation step; a group shares one.
         **options: Those of ``gym.make(env_id, ...)``.
     """
     game = make_game(env_id, **options)

@@ -21,8 +21,9 @@ that have a chat template with tools. What it cannot do, ``make_rollout_func`` c
 
 from __future__ import annotations
 
+import logging
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -31,6 +32,7 @@ from msgspec.structs import replace
 from mtr_env import draw
 from mtr_env.contract import Contract
 from mtr_env.episode import Game, Stage, drive
+from mtr_env.errors import InfrastructureError
 from mtr_env.grammar.base import TASK, Action, to_json
 from mtr_env.memo import IdentityCache
 from mtr_env.methods import as_method
@@ -40,6 +42,7 @@ from mtr_env.reward_log import episode_log, means
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.trace import Call, Trace
 
+logger = logging.getLogger("mtr_env")
 SYSTEM = (
     f"{TASK} Give it with the tool submit_answer, which ends the episode, or as a last message that holds nothing but "
     "the answer and calls no tool."
@@ -98,8 +101,7 @@ class MTRSpec:
         """Environment name (the question's id) to the class that holds this question's tools."""
         self.reward_funcs: list[Callable[..., list[float | None]]] = [self.reward]
         methods: IdentityCache[ToolSpec, Callable[..., str]] = IdentityCache(4096)  # questions share tools
-        for question_id in ids:
-            stage, _ = game.begin(question_id, seed)
+        for question_id, stage, _ in beginnings(game, ids, seed):
             members: dict[str, Any] = {tool.name: methods.get(tool, _method) for tool in (*stage.toolset.tools, SUBMIT)}
             members |= {"_game": game, "_question_id": question_id}
             members["_seed"] = draw.bits("group", seed, question_id) >> 2
@@ -192,6 +194,21 @@ class Episode:
             is_answer = isinstance(said, Action) and said.answer is not None
             self._play(answer if is_answer else self._game.grammar.render_answer(answer))
         return self._trace
+
+
+def beginnings(game: Game, question_ids: Sequence[str], seed: int) -> Iterator[tuple[str, Stage, Trace]]:
+    """The episodes of a data set, each with its question's id, as they begin. A question whose ToolMaker cannot be
+    reached is left out, with a warning in the ``mtr_env`` log; raises ``InfrastructureError`` when no other is left."""
+    missing: list[str] = []
+    for question_id in question_ids:
+        stage, trace = game.begin(question_id, seed)
+        if trace.stop_reason is None:
+            yield question_id, stage, trace
+            continue
+        missing.append(f"question {question_id!r} is left out: {trace.faults[-1].message}")
+        logger.warning("%s", missing[-1])
+    if missing and len(missing) == len(question_ids):
+        raise InfrastructureError(f"No question can be trained on: {missing[-1]}")
 
 
 def _method(tool: ToolSpec) -> Callable[..., str]:

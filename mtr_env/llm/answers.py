@@ -9,7 +9,7 @@ import msgspec
 
 from mtr_env.grammar.base import BAD_JSON, MAX_JSON_DEPTH, decode_json
 from mtr_env.llm.client import Completion
-from mtr_env.llm.dialect import bare_json
+from mtr_env.text import as_unicode
 from mtr_env.tool import Schema
 
 MAX_ANSWER_CHARS = 200_000
@@ -30,7 +30,7 @@ class Chat(Protocol):
         schema: Schema | None = None,
         tools: list[dict[str, Any]] | None = None,
         seed: int | None = None,
-        temperature: float | None = None,
+        max_output_tokens: int | None = None,
     ) -> Completion:
         """See :meth:`mtr_env.llm.ChatClient.complete`."""
 
@@ -67,9 +67,19 @@ def read_json(completion: Completion) -> Reading:
         return Reading(text[:_CUT], problem)
 
 
-def as_unicode(text: str) -> str:
-    """A text that can be saved and sent: a lone surrogate shows as an escape."""
-    return text.encode("utf-8", "backslashreplace").decode()
+def bare_json(text: str) -> str:
+    """A model's JSON without the reasoning before it and the code fence around it.
+
+    >>> bare_json('<think>a list?</think>```json\\n{"a": 1}\\n```')
+    '{"a": 1}'
+    """
+    text = text.strip()
+    if text.startswith("<think>") and "</think>" in text:
+        text = text.partition("</think>")[2].strip()
+    if text.startswith("```") and text.endswith("```") and len(text) > 6:
+        head, newline, rest = text[3:-3].partition("\n")
+        text = rest.strip() if newline and head.strip().isalpha() | (not head.strip()) else text[3:-3].strip()
+    return text
 
 
 def again(messages: Sequence[dict[str, Any]], text: str, problem: str) -> list[dict[str, Any]]:

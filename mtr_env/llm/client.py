@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from random import SystemRandom
 from typing import Any
 
-from msgspec import Struct, structs
+from msgspec import Struct
 
-from mtr_env.llm.dialect import Dialect, bare_json
+from mtr_env.llm.dialect import Dialect
 from mtr_env.llm.endpoint import Endpoint, ModelError, read_key, scrub
 from mtr_env.llm.lanes import Lane, Lanes, import_openai, make_clients
 from mtr_env.llm.reply import Completion, Failure, read, refused
@@ -127,18 +127,18 @@ class ChatClient:
         schema: Schema | None = None,
         tools: list[dict[str, Any]] | None = None,
         seed: int | None = None,
-        temperature: float | None = None,
+        max_output_tokens: int | None = None,
     ) -> Completion:
-        """The model's answer to a conversation; with ``schema``, ``text`` is meant to be JSON that satisfies it.
+        """The model's answer to a conversation; with ``schema``, ``text`` is meant to be JSON that satisfies it, maybe
+        with reasoning or a code fence around it (:func:`mtr_env.llm.answers.read_json`).
 
-        ``temperature`` takes the place of the client's. A refusal or a filtered answer is a ``finish_reason``. Raises
-        :class:`ModelError` when there is no answer after the retries, or at once when no retry can help.
+        ``max_output_tokens`` takes the place of the client's. A refusal or a filtered answer is a ``finish_reason``.
+        Raises :class:`ModelError` when there is no answer after the retries, or at once when no retry can help.
         """
-        heat = self.temperature if temperature is None else temperature
         wanted = {
             "model": self.model,
             "messages": list(messages),
-            "temperature": heat,
+            "temperature": self.temperature,
             "seed": seed,
             "tools": tools or None,
         }
@@ -147,17 +147,17 @@ class ChatClient:
         lane = await self._lanes.current(
             lambda: make_clients(self._endpoint, key, self.timeout, self.concurrency), self.concurrency
         )
-        outcome = await self._ask(lane, body, schema)
+        outcome = await self._ask(lane, body, schema, max_output_tokens or self.max_output_tokens)
         if isinstance(outcome, Failure):
             raise ModelError(self._explain(outcome, key))
-        return outcome if schema is None else structs.replace(outcome, text=bare_json(outcome.text))
+        return outcome
 
-    async def _ask(self, lane: Lane, body: dict[str, Any], schema: Schema | None) -> Completion | Failure:
+    async def _ask(self, lane: Lane, body: dict[str, Any], schema: Schema | None, tokens: int) -> Completion | Failure:
         """Sends a request until it is answered, or no retry can help, or none is left."""
         sent = retries = 0
         while True:
             try:
-                content = self._dialect.write(body, schema, self.max_output_tokens)
+                content = self._dialect.write(body, schema, tokens)
             except UnicodeEncodeError:
                 return Failure("a message is not valid Unicode text", retry=False)
             outcome = await self._send(lane, content, again=sent > 0)
@@ -165,7 +165,7 @@ class ChatClient:
             if isinstance(outcome, Completion):
                 return outcome
             self._dialect.learn(outcome, content)
-            if self._dialect.write(body, schema, self.max_output_tokens) != content:
+            if self._dialect.write(body, schema, tokens) != content:
                 continue  # in another form, at once
             if not outcome.retry or retries >= self.retries:
                 many = f" (after {sent} requests)" if sent > 1 else ""

@@ -14,7 +14,11 @@ from mtr_env.tool import Schema
 logger = logging.getLogger("mtr_env")
 
 _NO_SCHEMA = re.compile(r"response_format|json_schema|json schema|structured.output|guided|grammar", re.I)
+# A limit that is too large (a context overflow) is named as well, and no other name helps against it.
 _NO_LIMIT = re.compile(r"max_(?:completion_)?tokens", re.I)
+_UNKNOWN = re.compile(
+    r"unsupported|not supported|n.t support|unrecogni[sz]ed|unknown|unexpected|not permitted|use 'max", re.I
+)
 _REFUSALS = frozenset({400, 415, 422, 501})
 _INSTRUCTION = "Answer with one JSON value that satisfies this JSON Schema, and with nothing else:\n"
 
@@ -43,7 +47,7 @@ class Dialect:
             if not self.schema_in_prompt:
                 logger.warning("The server refuses response_format: from now on the schema stands in the prompt.")
             self.schema_in_prompt = True
-        elif _NO_LIMIT.search(failure.problem) and self.limit == self._first_limit:
+        elif _NO_LIMIT.search(failure.problem) and _UNKNOWN.search(failure.problem) and self.limit == self._first_limit:
             self.limit = "max_tokens" if self.limit == "max_completion_tokens" else "max_completion_tokens"
 
 
@@ -53,18 +57,3 @@ def with_schema(messages: list[dict[str, Any]], schema: Schema) -> list[dict[str
     if messages and messages[0].get("role") == "system" and isinstance(messages[0].get("content"), str):
         return [{**messages[0], "content": f"{messages[0]['content']}\n\n{wish}"}, *messages[1:]]
     return [{"role": "system", "content": wish}, *messages]
-
-
-def bare_json(text: str) -> str:
-    """A model's JSON without the reasoning before it and the code fence around it.
-
-    >>> bare_json('<think>a list?</think>```json\\n{"a": 1}\\n```')
-    '{"a": 1}'
-    """
-    text = text.strip()
-    if text.startswith("<think>") and "</think>" in text:
-        text = text.partition("</think>")[2].strip()
-    if text.startswith("```") and text.endswith("```") and len(text) > 6:
-        head, newline, rest = text[3:-3].partition("\n")
-        text = rest.strip() if newline and head.strip().isalpha() | (not head.strip()) else text[3:-3].strip()
-    return text

@@ -8,10 +8,11 @@ from msgspec import Struct
 
 from mtr_env import draw
 from mtr_env.grammar import Grammar, get_grammar
-from mtr_env.llm.answers import Chat, as_unicode
+from mtr_env.llm.answers import Chat
 from mtr_env.policies import native, reading
 from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.native import MODES, Mode
+from mtr_env.text import as_unicode
 from mtr_env.trace import Trace
 
 _EPISODES = 65_536  # whose use an agent remembers

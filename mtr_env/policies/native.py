@@ -13,8 +13,8 @@ from typing import Any, Literal, get_args
 
 from mtr_env.grammar import Action, Grammar, to_json
 from mtr_env.grammar.base import BAD_JSON, TASK, decode_json, decode_object
-from mtr_env.llm.answers import as_unicode
 from mtr_env.llm.client import Completion
+from mtr_env.text import as_unicode
 from mtr_env.trace import Call, Trace
 
 Mode = Literal["native", "text"]

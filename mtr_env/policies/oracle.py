@@ -7,7 +7,9 @@ from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.plan import QUESTION, Argument, Joined, Plan, PlannedCall, Planner, Verdict
 from mtr_env.provenance import stated_strings
 from mtr_env.toolactors.base import ToolActor
+from mtr_env.toolactors.cassette import CassetteToolActor
 from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.ladder import LadderToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.trace import Call, Trace
 
@@ -15,18 +17,17 @@ from mtr_env.trace import Call, Trace
 class Oracle:
     """Knows the gold evidence, so it knows which call to make next; every word it says it has read before.
 
-    It plans against ``actor`` (the environment's, without its noise; the grounded one in place of a model, whose
-    responses depend on the episode and cannot be foreseen). Where a response is not the planned one (noise, a model's
-    mistake), it makes the call again while steps are left. A question without a plan is answered with nothing.
+    It plans against ``actor``: the environment's, without its noise; what is grounded in a ladder, and the grounded one
+    in place of a model, whose responses depend on the episode and cannot be foreseen. Where a response is not the
+    planned one (noise, a model's mistake), it makes the call again while steps are left. A question without a plan is
+    answered with nothing.
     """
 
     sees_gold = True
 
     def __init__(self, grammar: str | Grammar = "hermes", actor: ToolActor | None = None) -> None:
         self.grammar = get_grammar(grammar)
-        while isinstance(actor, NoisyToolActor):
-            actor = actor.inner
-        self.actor = GroundedToolActor() if actor is None or getattr(actor, "uses_history", False) else actor
+        self.actor = GroundedToolActor() if actor is None else _foreseeable(actor)
 
     def plan(self, trace: Trace) -> Plan:
         """The plan for the episode that begins with ``trace``."""
@@ -35,6 +36,20 @@ class Oracle:
     def for_episode(self, trace: Trace) -> OraclePlayer:
         """See :class:`~mtr_env.policies.base.EpisodicPolicy`."""
         return OraclePlayer(self.plan(trace), trace.question.text, self.grammar)
+
+
+def _foreseeable(actor: ToolActor) -> ToolActor:
+    """What of an actor answers in the same way when it is asked before the episode."""
+    inner = actor
+    while isinstance(inner, NoisyToolActor | CassetteToolActor):
+        inner = inner.inner
+    if isinstance(inner, LadderToolActor):
+        return inner.grounded
+    if isinstance(inner, GroundedToolActor):
+        return inner
+    while isinstance(actor, NoisyToolActor):
+        actor = actor.inner
+    return GroundedToolActor() if getattr(actor, "uses_history", False) else actor
 
 
 class OraclePlayer:

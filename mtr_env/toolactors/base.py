@@ -38,7 +38,11 @@ class CallKey(Struct, frozen=True, gc=False):
 
 
 class History(Struct, frozen=True, gc=False):
-    """The calls of an episode whose responses the policy saw, each with its response, in order; made when looked at."""
+    """The calls of an episode whose responses the policy saw, each with its response, in order; made when looked at.
+
+    ``trace`` is the whole record, the gold answer included: an actor that tells it to a model or a policy leaks it. Of
+    ours only :func:`mtr_env.toolactors.guard.golds` looks at it.
+    """
 
     trace: Trace
     pending: tuple[tuple[Call, Response], ...] = ()

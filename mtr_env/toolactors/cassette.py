@@ -14,10 +14,10 @@ from msgspec.structs import replace
 from mtr_env.errors import InfrastructureError
 from mtr_env.memo import IdentityCache
 from mtr_env.question import View
-from mtr_env.recording import Mode, Recorder, Served, Shelf, open_shelf
+from mtr_env.recording import Mode, Recorder, Served, Shelf, only_plug, open_shelf
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import respond_many
+from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
 
 _SPECS = 4096  # digests of tools that are remembered
@@ -43,10 +43,14 @@ class CassetteToolActor:
     - ``mode="live"``: as without a cassette.
 
     A response is that of one world, question, tool (its whole spec), call, attempt, actor (its name) and seed, and of
-    the history where ``inner.uses_history``. With ``frozen=True`` neither the world's fingerprint nor the seed counts:
-    the responses belong to one world, whoever plays it. The name in traces is ``inner``'s, and a response keeps its
-    origin, usage and sources, so a replayed trace is the recorded one. An outage is recorded too: ``replay`` repeats
-    it, ``record`` asks again. A store that cannot be written is an outage of the episode that met it.
+    the history where ``inner.uses_history``. ``seeded=False`` leaves out the seed, in the replay too: for a trainer,
+    each of whose steps has seeds of its own. ``frozen=True`` leaves out the world's fingerprint as well: the responses
+    belong to one world, whoever plays it.
+
+    The name in traces is ``inner``'s, and a response keeps its origin, usage and sources, so a replayed trace is the
+    recorded one. An outage is recorded too: ``replay`` repeats it, and so does this object in ``record``; another one
+    asks again (and so does this one where the key has no seed). A store that cannot be written is an outage of the
+    episode that met it.
 
     Raises ``ValueError`` for an unknown mode or an ``inner`` that is missing, and what
     :class:`~mtr_env.store.Store` raises.
@@ -59,17 +63,18 @@ class CassetteToolActor:
         mode: Mode = "record",
         *,
         frozen: bool = False,
+        seeded: bool = True,
     ) -> None:
         shelf = open_shelf(store, mode)
-        self._given = (inner, store, mode, frozen)
+        self._given = (inner, store, mode, frozen, seeded)
         self.inner: ToolActor = _only_actor(shelf, mode) if inner is None else inner
         self.mode = mode
         self.name: str = self.inner.name
         self.uses_history: bool = getattr(self.inner, "uses_history", False)
         self.remote: bool = mode != "replay" and getattr(self.inner, "remote", False)
-        self._frozen = frozen
+        self._frozen, self._seeded = frozen, seeded and not frozen
         self._specs: IdentityCache[ToolSpec, str] = IdentityCache(_SPECS)
-        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode)
+        self._recorder: Recorder[Response] = Recorder(shelf, mode, "response", _encode, _decode, lasting=self._seeded)
         if mode == "record" and shelf is not None:
             described = RecordedActor(self.name, self.uses_history)
             shelf.put(f"actor:{_digest(self.name)}", msgspec.json.encode(described), replace=True)
@@ -96,30 +101,27 @@ class CassetteToolActor:
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; what is not recorded is asked in one batch."""
 
-        def ask(places: Sequence[int]) -> list[Response | Exception]:
+        def ask_all(places: Sequence[int]) -> list[Response | Exception]:
             return [_checked_value(r) for r in respond_many(self.inner, [requests[i] for i in places])]
 
         keys = [self._key(r.spec, r.history, r.key) for r in requests]
         names: list[Callable[[], str]] = [lambda key=r.key: _described(key) for r in requests]  # type: ignore[misc]
-        return self._recorder.play_many(keys, names, ask)
+        return self._recorder.play_many(keys, names, ask_all)
 
     async def arespond(self, request: ToolRequest) -> Response:
         """:meth:`respond`, awaiting ``inner.arespond`` where there is one."""
         r = request
 
-        async def ask() -> Response:
-            arespond: Any = getattr(self.inner, "arespond", None)
-            if arespond is not None:
-                return _checked(await arespond(r))
-            return _checked(self.inner.respond(r.call, r.spec, r.view, r.history, r.key))
+        async def awaited() -> Response:
+            return _checked(await ask(self.inner, r))
 
-        return await self._recorder.aplay(self._key(r.spec, r.history, r.key), lambda: _described(r.key), ask)
+        return await self._recorder.aplay(self._key(r.spec, r.history, r.key), lambda: _described(r.key), awaited)
 
     def _key(self, spec: ToolSpec, history: History, key: CallKey) -> str:
         if self.mode == "live":
             return ""
         return _digest(
-            None if self._frozen else (history.trace.setup.world.fingerprint, key.seed),
+            None if self._frozen else (history.trace.setup.world.fingerprint, key.seed if self._seeded else None),
             self.name,
             key.question_id,
             self._specs.get(spec, _digest),
@@ -129,23 +131,15 @@ class CassetteToolActor:
         )
 
 
-def _again(inner: ToolActor | None, store: Any, mode: Mode, frozen: bool) -> CassetteToolActor:
-    return CassetteToolActor(inner, store, mode, frozen=frozen)
+def _again(inner: ToolActor | None, store: Any, mode: Mode, frozen: bool, seeded: bool) -> CassetteToolActor:
+    return CassetteToolActor(inner, store, mode, frozen=frozen, seeded=seeded)
 
 
 def _only_actor(shelf: Shelf | None, mode: Mode) -> RecordedActor:
     """Whose responses a cassette holds."""
-    if mode != "replay" or shelf is None:
-        raise ValueError(f"mode {mode!r} needs an inner ToolActor to ask.")
-    found = [data for key in shelf.keys("actor:") if (data := shelf.get(key)) is not None]
-    actors = [msgspec.json.decode(data, type=RecordedActor) for data in found]
-    if len(actors) != 1:
-        names = ", ".join(repr(actor.name) for actor in actors) or "none"
-        raise ValueError(
-            f"A cassette is replayed without its ToolActor when it holds one actor's responses; this one holds those "
-            f"of {names}. Give inner=, the actor or RecordedActor(name)."
-        )
-    return actors[0]
+    decode = msgspec.json.Decoder(RecordedActor).decode
+    fix = "the actor or RecordedActor(name)"
+    return only_plug(shelf, mode, "actor:", "ToolActor", decode, lambda actor: actor.name, fix)
 
 
 def _described(key: CallKey) -> str:

@@ -47,7 +47,7 @@ def secrets(request: ToolRequest) -> tuple[str, ...]:
     the policy knows it."""
     view = request.view
     hidden = secret_answers(view.text, golds(request.history))
-    return tuple([secret for secret in hidden if not _is_known(secret, request) and not _asks_for(secret, request)])
+    return tuple([secret for secret in hidden if not _was_told(secret, request) and not _is_asked_for(secret, request)])
 
 
 def leaks(request: ToolRequest, value: Any) -> bool:
@@ -81,14 +81,14 @@ _NO_CALL = Call("")
 _PAGES: IdentityCache[View, Pages] = IdentityCache(512)
 
 
-def _is_known(secret: str, request: ToolRequest) -> bool:
+def _was_told(secret: str, request: ToolRequest) -> bool:
     """Whether the policy said it, or was told it, before."""
     if _states(request.call.arguments, secret):
         return True
     return any(_states(call.arguments, secret) or _states(r.value, secret) for call, r in request.history)
 
 
-def _asks_for(secret: str, request: ToolRequest) -> bool:
+def _is_asked_for(secret: str, request: ToolRequest) -> bool:
     view, spec = request.view, request.spec
     if not view.paragraphs and not view.facts:
         return any(not contains_words(fold(view.text), name) for name in argument_names(request))

@@ -9,10 +9,11 @@ from typing import Any, Literal, NamedTuple
 from mtr_env import draw
 from mtr_env.contract import Contract
 from mtr_env.errors import InfrastructureError, ToolsetError
-from mtr_env.llm.answers import Chat, again, as_unicode, read_json
+from mtr_env.llm.answers import Chat, again, read_json
 from mtr_env.llm.client import Completion
 from mtr_env.llm.loop import run
 from mtr_env.question import View
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors import border, guard, prompt
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
@@ -23,6 +24,7 @@ from mtr_env.trace import Call, Response, Usage
 LeakGuard = Literal["measure", "refuse", "off"]
 LEAK_GUARDS: tuple[LeakGuard, ...] = ("measure", "refuse", "off")
 _LEAK = "it says more than this call asks for"
+_INVALID_LEAK = f"it is not what the schema asks for, and {_LEAK}"
 _SHOWN = 1000  # characters of an answer that is no value
 
 
@@ -41,8 +43,8 @@ class LLMToolActor:
     of the reward charges it to the policy. ``note`` says what it took: :func:`remarks`.
 
     ``leak_guard`` (:mod:`mtr_env.toolactors.guard`): ``"measure"`` marks a response that states the final answer to a
-    call that did not ask for it, ``"refuse"`` treats it like a broken schema, ``"off"`` does not look. ``leaks`` counts
-    them in this process.
+    call that did not ask for it, ``"refuse"`` treats it like a broken schema, ``"off"`` does not look. Where an
+    answer that has to be written anew holds the final answer, the model is not shown it.
 
     Raises :class:`~mtr_env.llm.ModelError` when the endpoint cannot answer: the episode ends unscored; and
     :class:`~mtr_env.errors.ToolsetError` for a question without paragraphs where they are what it may know.
@@ -69,7 +71,6 @@ class LLMToolActor:
         self.attempts = attempts
         self.leak_guard = leak_guard
         self.evidence_chars = evidence_chars
-        self.leaks = 0
         budget = f", evidence_chars={evidence_chars}" if knowledge == "evidence" else ""
         self.name = (
             f"llm({client.name}, knowledge={knowledge}, prompt={PROMPT_VERSION}, attempts={attempts}, "
@@ -93,22 +94,22 @@ class LLMToolActor:
     async def arespond(self, request: ToolRequest) -> Response:
         """The response to one call; see :class:`~mtr_env.toolactors.base.ToolActor`."""
         asked = self._messages(request)
-        messages, usage, leaked = asked, Usage(), False
+        messages, usage, refused = asked, Usage(), False
         for number in range(self.attempts + 1):
             completion = await self.client.complete(
                 messages, schema=request.spec.response, seed=_seed(request.key, number)
             )
             usage = _sum(usage, completion.usage)
             verdict = self._judge(request, completion)
-            leaked |= verdict.leak
+            refused |= verdict.refused
             if not verdict.problem:
                 break
             # A leaking answer is not shown again: where the model has no evidence, that would tell it the gold.
             messages = again(asked, "" if verdict.leak else completion.text, verdict.problem)
-        self.leaks += leaked
         note = [f"attempts={number + 1}"] * (number > 0)
-        note += [f"leak{' refused' * (self.leak_guard == 'refuse')}"] * leaked
+        note += ["leak refused"] * refused
         if not verdict.problem:
+            note += ["leak"] * verdict.leak
             value = verdict.value
             return Response(value, stated_sources(request, value), "llm", usage, ", ".join(note))
         reference = grounded_response(request)
@@ -135,13 +136,14 @@ class LLMToolActor:
 
     def _judge(self, request: ToolRequest, completion: Completion) -> _Verdict:
         value, problem = read_json(completion)
-        if problem:
-            return _Verdict(value, problem, is_json=False)
-        fault = Contract(Toolset((request.spec,))).check_response(value, request.spec)
-        if fault is not None:
-            return _Verdict(value, as_unicode(fault.message))
         leak = self.leak_guard != "off" and guard.leaks(request, value)
-        return _Verdict(value, _LEAK if leak and self.leak_guard == "refuse" else "", leak=leak)
+        refused = leak and self.leak_guard == "refuse"
+        if problem:
+            return _Verdict(value, problem, leak, refused, is_json=False)
+        fault = Contract(Toolset((request.spec,))).check_response(value, request.spec)
+        if fault is not None:  # whose message may quote the value
+            return _Verdict(value, _INVALID_LEAK if leak else as_unicode(fault.message), leak, refused)
+        return _Verdict(value, _LEAK if refused else "", leak, refused)
 
 
 class _Verdict(NamedTuple):
@@ -149,7 +151,8 @@ class _Verdict(NamedTuple):
 
     value: Any
     problem: str
-    leak: bool = False
+    leak: bool
+    refused: bool
     is_json: bool = True
 
 
@@ -181,7 +184,7 @@ def _invalid(spec: ToolSpec, verdict: _Verdict) -> Any:
     """
     contract = Contract(Toolset((spec,)))
     text = str(verdict.value)[:_SHOWN]
-    first = f"refused by the leak guard: {_LEAK}" if verdict.leak else verdict.value if verdict.is_json else text
+    first = f"refused by the leak guard: {_LEAK}" if verdict.refused else verdict.value if verdict.is_json else text
     values: tuple[Any, ...] = (first, None, "", 0, [], {})
     for value in values:
         if contract.check_response(value, spec) is not None:

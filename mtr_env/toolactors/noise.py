@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
 
 from mtr_env import draw
+from mtr_env.contract import Contract
 from mtr_env.question import View
-from mtr_env.tool import ToolSpec
+from mtr_env.text import json_texts
+from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
 from mtr_env.toolactors.border import ask, respond_many
 from mtr_env.trace import Call, Response
@@ -21,8 +23,8 @@ KINDS = ("tool_failure", "not_found", "partial", "contradicting")
 class Noise(Struct, frozen=True):
     """Probabilities in [0, 1] of each kind of noise in a response; together at most 1.
 
-    Computing tools only fail; a kind that cannot apply (part of a single value, a contradiction in running text) leaves
-    the response as it is.
+    Computing tools only fail; a kind that cannot apply (part of a single value, a contradiction in running text,
+    something that the tool's schema forbids) leaves the response as it is.
     """
 
     tool_failure: float = 0.0
@@ -63,30 +65,39 @@ class NoiseSchedule(Struct, frozen=True):
     """Noise that changes as training goes on: at each progress in [0, 1] of ``points`` (in rising order) a
     :class:`Noise`, linear between two points, constant before the first and after the last.
 
-    With ``seeds``, an episode's progress is where its seed lies from the first of them (0) to the second (1): a saved
-    trace then says all that its noise depends on. Without, the trainer calls :meth:`NoisyToolActor.set_progress`.
+    An episode's progress is where its seed lies from the first of ``seeds`` (0) to the second (1), so a saved trace
+    says all that its noise depends on. The episodes of ``mtr_env.adapters.trl.make_rollout_func`` have seeds that rise
+    with the optimisation step: :meth:`over_steps`.
     """
 
     points: tuple[tuple[float, Noise], ...]
-    seeds: tuple[int, int] | None = None
+    seeds: tuple[int, int]
 
     def __post_init__(self) -> None:
         places = [place for place, _ in self.points]
         if not places or sorted(set(places)) != places or not 0 <= places[0] <= places[-1] <= 1:
             raise ValueError(f"A schedule's points are at rising places in [0, 1], found {places}.")
-        if self.seeds is not None and not self.seeds[0] < self.seeds[1]:
+        if not self.seeds[0] < self.seeds[1]:
             raise ValueError(f"seeds are the first and the last, which is larger, found {self.seeds}.")
 
     @classmethod
-    def of(
-        cls, points: Mapping[float, float | Mapping[str, float] | Noise], seeds: tuple[int, int] | None = None
-    ) -> NoiseSchedule:
+    def of(cls, points: Mapping[float, float | Mapping[str, float] | Noise], seeds: tuple[int, int]) -> NoiseSchedule:
         """From progress to noise in any form that :meth:`Noise.of` takes.
 
-        >>> NoiseSchedule.of({0.0: 0.0, 1.0: 0.4}).at(0.5).partial
+        >>> NoiseSchedule.of({0.0: 0.0, 1.0: 0.4}, seeds=(0, 99)).at(0.5).partial
         0.05
         """
         return cls(tuple([(float(place), Noise.of(noise)) for place, noise in points.items()]), seeds)
+
+    @classmethod
+    def over_steps(cls, points: Mapping[float, float | Mapping[str, float] | Noise], steps: int) -> NoiseSchedule:
+        """:meth:`of` over the optimisation steps of a training, from the first (0) to the last of ``steps`` (1).
+
+        >>> schedule = NoiseSchedule.over_steps({0.0: 0.0, 1.0: 0.4}, steps=100)
+        >>> round(schedule.progress_of(draw.group_seed(0, 50, "question")), 1)
+        0.5
+        """
+        return cls.of(points, (0, max(steps, 1) * draw.SEEDS_PER_STEP))
 
     def at(self, progress: float) -> Noise:
         """The noise at a progress."""
@@ -98,35 +109,25 @@ class NoiseSchedule(Struct, frozen=True):
         return Noise(*[(1 - share) * getattr(low, kind) + share * getattr(high, kind) for kind in KINDS])
 
     def progress_of(self, seed: int) -> float:
-        """The progress of the episode with this seed; only with ``seeds``."""
-        assert self.seeds is not None
+        """The progress of the episode with this seed."""
         first, last = self.seeds
         return min(max((seed - first) / (last - first), 0.0), 1.0)
 
 
 class NoisyToolActor:
-    """Adds noise to another ToolActor. Which call is hit, and how, is a function of seed, question, call and attempt
-    (with a :class:`NoiseSchedule`, of the progress too): the same call again is a new draw, so a retry after a failure
-    can succeed. Put it around a cassette, not into one: what is recorded is then free of noise."""
+    """Adds noise to another ToolActor. Which call is hit, and how, is a function of seed, question, call and attempt:
+    the same call again is a new draw, so a retry after a failure can succeed. Put it around a cassette, not into one:
+    what is recorded is then free of noise."""
 
     def __init__(self, inner: ToolActor, noise: float | Mapping[str, float] | Noise | NoiseSchedule) -> None:
         self.inner = inner
         self.noise = noise if isinstance(noise, NoiseSchedule) else Noise.of(noise)
-        self.progress = 0.0
         self.name = f"{inner.name} + noise({_settings(self.noise)})"
         self.remote: bool = getattr(inner, "remote", False)
         self.uses_history: bool = getattr(inner, "uses_history", False)
 
     def __deepcopy__(self, memo: object) -> NoisyToolActor:
         return self
-
-    def set_progress(self, progress: float) -> None:
-        """Where training stands, in [0, 1]: for a schedule without ``seeds``, from the next response on."""
-        if not isinstance(self.noise, NoiseSchedule) or self.noise.seeds is not None:
-            raise ValueError("set_progress is for a NoiseSchedule without seeds=, which says the progress itself.")
-        if not 0 <= progress <= 1:
-            raise ValueError(f"progress lies in [0, 1], found {progress}.")
-        self.progress = progress
 
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
@@ -147,20 +148,29 @@ class NoisyToolActor:
     def _disturb(self, response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:
         noise = self.noise
         if isinstance(noise, NoiseSchedule):
-            noise = noise.at(self.progress if noise.seeds is None else noise.progress_of(key.seed))
+            noise = noise.at(noise.progress_of(key.seed))
         point = draw.uniform("noise", key.seed, key.question_id, key.call, key.attempt)
         for kind in KINDS:
             point -= getattr(noise, kind)
             if point < 0:
-                return _DISTURB[kind](response, spec, view, key) or response
+                return _disturbed(kind, response, spec, view, key)
         return response
+
+
+def _disturbed(kind: str, response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:
+    """The response with this noise; as it is where it breaks its schema, or the noise would."""
+    contract = Contract(Toolset((spec,)))
+    if contract.check_response(response.value, spec) is not None:
+        return response
+    noisy = _DISTURB[kind](response, spec, view, key)
+    return response if noisy is None or contract.check_response(noisy.value, spec) is not None else noisy
 
 
 def _settings(noise: Noise | NoiseSchedule) -> str:
     if isinstance(noise, Noise):
         return ", ".join(f"{kind}={getattr(noise, kind):g}" for kind in KINDS)
     points = "; ".join(f"at {place:g}: {_settings(stage)}" for place, stage in noise.points)
-    return points + ("" if noise.seeds is None else f"; seeds {noise.seeds[0]} to {noise.seeds[1]}")
+    return f"{points}; seeds {noise.seeds[0]} to {noise.seeds[1]}"
 
 
 def _tool_failure(response: Response, spec: ToolSpec, view: View, key: CallKey) -> Response:
@@ -181,9 +191,9 @@ def _partial(response: Response, spec: ToolSpec, view: View, key: CallKey) -> Re
     value = {name: _half(item) for name, item in response.value.items()}
     if value == response.value:
         return None
-    if "total" in value:
+    if spec.binding.startswith("inverse:"):
         value["total"] = max(len(item) for item in value.values() if isinstance(item, list))
-    stated = " ".join(_texts(value))
+    stated = " ".join(json_texts(value))
     sources = tuple(ref for ref in response.sources if _is_stated(ref, view, stated))
     return Response(value, sources, "noise", note="partial")
 
@@ -224,17 +234,6 @@ def _is_stated(ref: str, view: View, stated: str) -> bool:
     paragraph, _, sentence = ref[1:].partition("s")
     place = view.paragraphs[int(paragraph)]
     return (place.sentences[int(sentence)] if sentence else place.title) in stated
-
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _texts(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _texts(item)
 
 
 _DISTURB = {

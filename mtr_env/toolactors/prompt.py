@@ -4,11 +4,11 @@ closed or forged, between tags that say what it is."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from mtr_env.grammar.base import to_json
 from mtr_env.question import Paragraph, View
-from mtr_env.text import contains_words, fold, name_key
+from mtr_env.text import contains_words, fold, json_texts, name_key
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.bm25 import BM25
 from mtr_env.trace import Call, Response
@@ -78,7 +78,7 @@ def gold_block(question: str, golds: Sequence[str]) -> str:
 
 
 def _by_need(paragraphs: Sequence[Paragraph], call: Call) -> list[int]:
-    words = fold(" ".join(_texts(call.arguments)))
+    words = fold(" ".join(json_texts(call.arguments)))
     named = [i for i, p in enumerate(paragraphs) if contains_words(words, name_key(p.title))]
     near = BM25([f"{p.title} {' '.join(p.sentences)}" for p in paragraphs]).search(words, len(paragraphs))
     return list(dict.fromkeys([*named, *near, *range(len(paragraphs))]))
@@ -106,11 +106,3 @@ def _exchanges(earlier: Iterable[tuple[Call, Response]]) -> str:
             break
         lines.append(line)
     return "".join(f"{line}\n" for line in reversed(lines))
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, dict):
-        return [text for item in value.values() for text in _texts(item)]
-    if isinstance(value, list):
-        return [text for item in value for text in _texts(item)]
-    return [str(value)]

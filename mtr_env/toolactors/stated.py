@@ -9,13 +9,19 @@ grounded actor would give, its sources are that one's. Else it states
 - a title, when one of its strings is that title: a search's, a page's, or a candidate of what was not found.
 
 What it gives besides (a name that stands nowhere, a wrong object of a known fact) has no source.
+
+A question without paragraphs and facts has no evidence to state: there the model itself is the source, one for each
+value that it gives (``"m"`` and a digest), as a document of a corpus would be.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple
+
+import msgspec
 
 from mtr_env.errors import ToolsetError
 from mtr_env.memo import IdentityCache
@@ -28,7 +34,7 @@ from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.trace import Response
 
 # What a response says of itself; an argument or an answer put there is no evidence.
-ENVELOPE = ("status", "message", "error")
+_OF_ITSELF = ("status", "message", "error")
 _UTILITIES = ("search", "open_page", "find_in_page")
 _LONG = 5  # words from which on a string is a quotation and not a name
 _COMMA = re.compile(r"(?<=\d),(?=\d)")
@@ -84,6 +90,8 @@ def stated_sources(request: ToolRequest, value: Any) -> tuple[str, ...]:
         return ()
     told = [plain(text) for text in evidence_strings(request, value)]
     view = request.view
+    if not view.paragraphs and not view.facts:
+        return _model_source(value) if told else ()
     titles = [f"p{i}" for i in _titles(view) if fold(view.paragraphs[i].title) in told]
     if isinstance(value, Mapping) and value.get("status", "ok") != "ok":
         return tuple(titles)
@@ -93,16 +101,26 @@ def stated_sources(request: ToolRequest, value: Any) -> tuple[str, ...]:
     facts = [f"t{i}" for i, fact in enumerate(view.facts) if _states_fact(fact, request.spec, names, told)]
     quoted = [s.ref for s in sentences(view) if any(_quotes(text, s.text) for text in told)]
     found = [*titles, *facts, *quoted]
-    if facts or operation in _UTILITIES or _is_known(view, relation, names):
+    if facts or operation in _UTILITIES or _facts_know(view, relation, names):
         return tuple(found)
     about = [s.ref for s in sentences(view) if s.ref not in quoted and _answers(s, told, names)]
     return (*found, *about)
 
 
+def _model_source(value: Any) -> tuple[str, ...]:
+    """The model as the source of what it found."""
+    if isinstance(value, Mapping):
+        if value.get("status", "ok") != "ok":
+            return ()
+        value = {name: item for name, item in value.items() if name not in _OF_ITSELF}
+    data = msgspec.json.encode(value, order="sorted")
+    return (f"m{blake2b(data, digest_size=4).hexdigest()}",)
+
+
 def evidence_strings(request: ToolRequest, value: Any) -> list[str]:
     """The strings and numbers of a value that could be evidence: no status, no message, no echo of an argument."""
     if isinstance(value, Mapping):
-        value = {name: item for name, item in value.items() if name not in ENVELOPE}
+        value = {name: item for name, item in value.items() if name not in _OF_ITSELF}
     return stated_strings(request.call, value)
 
 
@@ -126,7 +144,7 @@ def _states_fact(fact: Fact, spec: ToolSpec, names: Sequence[str], told: Sequenc
         ends = ((fact.subject, fact.object), (fact.object, fact.subject))
         asked, answer = ends[operation == "inverse"]
         return fact.relation == relation and name_key(asked) in names and _is_told(answer, told)
-    if operation or not _asks_for(spec, fact.relation):
+    if operation or not _has_words_of(spec, fact.relation):
         return False
     return (name_key(fact.subject) in names and _is_told(fact.object, told)) or (
         name_key(fact.object) in names and _is_told(fact.subject, told)
@@ -137,12 +155,12 @@ def _is_told(name: str, told: Sequence[str]) -> bool:
     return plain(name) in told or name_key(name) in told
 
 
-def _asks_for(spec: ToolSpec, relation: str) -> bool:
+def _has_words_of(spec: ToolSpec, relation: str) -> bool:
     """Whether a tool's name and description have all words of a relation's name."""
     return set(fold(relation).split()) <= set(fold(f"{spec.name} {spec.description}").split())
 
 
-def _is_known(view: View, relation: str, names: Sequence[str]) -> bool:
+def _facts_know(view: View, relation: str, names: Sequence[str]) -> bool:
     """Whether the facts know the answer to a relation's tool: what they do not say is then not true."""
     return bool(relation) and any(
         fact.relation == relation and (name_key(fact.subject) in names or name_key(fact.object) in names)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from msgspec.structs import replace
+
 from mtr_env.question import Question
 from mtr_env.tool import Toolset
 
@@ -13,7 +15,8 @@ class ToolMaker(Protocol):
     """Writes a toolset for a question. Deep-copyable; ``name`` describes it, with its settings, in every trace.
 
     It is given the whole question, gold included, because good tools follow the relations of the evidence; what it
-    returns is checked for leaks of the answer (:func:`mtr_env.contract.check_toolset`).
+    returns is checked for leaks of the answer (:func:`mtr_env.contract.check_toolset`). It raises
+    :class:`~mtr_env.errors.InfrastructureError` when it cannot write them now: the episode then ends unscored.
     """
 
     name: str
@@ -28,3 +31,17 @@ class AsyncToolMaker(ToolMaker, Protocol):
 
     async def amake(self, question: Question, key: str = "") -> Toolset:
         """As ``make``."""
+
+
+_IN_PLACE = "in place of "
+
+
+def fallen_back(toolset: Toolset, maker: str, reason: str) -> Toolset:
+    """A toolset that takes the place of the one that ``maker`` (a name) should have written, with the reason."""
+    text = " ".join(reason.split())[:300]
+    return replace(toolset, notes=(*toolset.notes, f"{_IN_PLACE}{maker}: {text}"))
+
+
+def is_fallback(toolset: Toolset) -> bool:
+    """Whether it takes the place of the one that its maker should have written; its last note says why."""
+    return any(note.startswith(_IN_PLACE) for note in toolset.notes)

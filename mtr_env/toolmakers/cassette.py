@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from mtr_env.question import Question
-from mtr_env.recording import Mode, Recorder, Served, Shelf, open_shelf
+from mtr_env.recording import Mode, Recorder, Served, Shelf, only_plug, open_shelf
 from mtr_env.tool import Toolset
 from mtr_env.toolmakers.base import ToolMaker
 
@@ -19,9 +19,9 @@ class CassetteToolMaker:
 
     The modes are those of :class:`~mtr_env.toolactors.cassette.CassetteToolActor`, which may share the store. A toolset
     is that of one question (all of it, not its id), key and maker (its name). A maker's failure is recorded too:
-    ``replay`` repeats it, ``record`` asks again. A miss in a replay raises
-    :class:`~mtr_env.errors.InfrastructureError` that names the question. ``inner`` may be left out in a replay when the
-    cassette holds one maker's toolsets.
+    ``replay`` repeats it, and this object in ``record`` repeats an outage; another one asks again. A miss in a replay
+    raises :class:`~mtr_env.errors.InfrastructureError` that names the question. ``inner`` may be left out in a replay
+    when the cassette holds one maker's toolsets.
     """
 
     def __init__(
@@ -78,12 +78,4 @@ class CassetteToolMaker:
 
 
 def _only_maker(shelf: Shelf | None, mode: Mode) -> str:
-    if mode != "replay" or shelf is None:
-        raise ValueError(f"mode {mode!r} needs an inner ToolMaker to ask.")
-    names = [data.decode() for key in shelf.keys("maker:") if (data := shelf.get(key)) is not None]
-    if len(names) != 1:
-        raise ValueError(
-            f"A cassette is replayed without its ToolMaker when it holds one maker's toolsets; this one holds those of "
-            f"{', '.join(map(repr, names)) or 'none'}. Give inner=."
-        )
-    return names[0]
+    return only_plug(shelf, mode, "maker:", "ToolMaker", bytes.decode, str, "the maker")

@@ -174,12 +174,6 @@ def _unused(owner: Any, name: str, arguments: dict[str, Any]) -> str:
     raise NotImplementedError
 
 
-def _not_flat(tool: ToolSpec) -> str:
-    return (
-        f"{tool.name}: the parameters have a name or a shape that some trainers cannot take; keep them flat and plain"
-    )
-
-
 def _tools(reply: _Reply, question: Question, max_tools: int) -> list[ToolSpec]:
     if len(reply.tools) > max_tools:
         raise ToolsetError(f"at most {max_tools} tools, found {len(reply.tools)}")
@@ -202,7 +196,7 @@ def _tool(tool: _Tool, known: list[str]) -> ToolSpec:
         return replace(interface, name=tool.name, description=tool.description)
     if not tool.parameters or not tool.returns:
         raise ToolsetError(f"{tool.name}: a tool without a relation needs parameters and returns")
-    taken = [name for name in tool.returns if name in ("status", "message", "candidates")]
+    taken = [name for name in tool.returns if name in specs.ENVELOPE]
     if taken:
         raise ToolsetError(f"{tool.name}: returns must not define {taken[0]!r}, which every response has")
     parameters = {"additionalProperties": False, **tool.parameters}

@@ -11,7 +11,8 @@ from mtr_env.tool import Schema, ToolSpec
 _STATUS = {"type": "string", "enum": ["ok", "not_found", "ambiguous", "error"]}
 _TEXT = {"type": "string"}
 _TEXTS = {"type": "array", "items": _TEXT}
-_ENVELOPE = ("status", "message", "candidates")
+ENVELOPE = ("status", "message", "candidates")
+"""The fields that every response may have, whatever the tool."""
 
 
 def response_schema(fields: dict[str, Schema]) -> Schema:
@@ -84,7 +85,7 @@ COMPARE_DATES = ToolSpec(
 
 def _field(value: str, argument: str) -> str:
     """The response field of a relation; one that is taken gets another name."""
-    return f"{value}_value" if value in (*_ENVELOPE, argument, "total") else value
+    return f"{value}_value" if value in (*ENVELOPE, argument, "total") else value
 
 
 @lru_cache(1024)
