@@ -83,14 +83,15 @@ def flag(name: str) -> str:
 
 class Tools:
     """The ToolMaker and the ToolActor that options ask for, made once; ``client`` is their model's, if they have one.
+    ``seeded=False``: the cassette's responses serve every seed, for a training, each of whose steps has its own.
 
     Raises ``ValueError`` for options that do not go together and for an unknown name, ``ImportError`` for a missing
     package or module, :class:`~mtr_env.llm.ModelError` for a missing key, and what :class:`~mtr_env.store.Store`
     raises.
     """
 
-    def __init__(self, options: ToolOptions) -> None:
-        self._options = options
+    def __init__(self, options: ToolOptions, *, seeded: bool = True) -> None:
+        self._options, self._seeded = options, seeded
         _check(options)
         self.client = _tool_client(options)
         self.maker: ToolMaker | None = self._make_maker()
@@ -164,7 +165,7 @@ class Tools:
             knowledge: Any = o.knowledge or "evidence"
             actor = LLMToolActor(self.client, knowledge)
         if self._store is not None:
-            return CassetteToolActor(actor, self._store, "replay" if o.replay else "record")
+            return CassetteToolActor(actor, self._store, "replay" if o.replay else "record", seeded=self._seeded)
         return actor
 
 

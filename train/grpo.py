@@ -9,7 +9,7 @@ nothing to learn from.
 
 With ``--tool-actor llm`` or ``ladder`` a model plays the tools: in each round it is asked for all episodes that wait,
 at most ``--concurrency`` of them at once and process. What it cannot answer ends that episode unscored, and TRL leaves
-it out.
+it out. What a ``--cassette`` holds serves every step: the same call after the same exchanges is asked once.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
     check(args)
-    tools = args.tools()
+    tools = args.tools(seeded=False)
     game = args.game(args.questions, tools, rubric=args.rubric)
     import torch
     from transformers.trainer_utils import get_last_checkpoint

@@ -124,10 +124,11 @@ class WorldOptions(ToolOptions):
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
-    def tools(self) -> Tools:
-        """The tools that are asked for; raises ``SystemExit`` with the fix when they cannot be made."""
+    def tools(self, *, seeded: bool = True) -> Tools:
+        """The tools that are asked for (``seeded`` as :class:`~mtr_env.plugs.Tools` has it); raises ``SystemExit``
+        with the fix when they cannot be made."""
         try:
-            return Tools(self)
+            return Tools(self, seeded=seeded)
         except (ValueError, ImportError, MTRError) as error:
             raise SystemExit(str(error)) from error
 
