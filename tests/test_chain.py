@@ -97,7 +97,7 @@ def test_tools_and_traces_of_models_train_a_policy_that_is_then_evaluated_withou
     answered = [response for trace in kept for _, response in exchanges(trace, trace.question.view())]
     assert {response.origin for response in answered} == {"llm"}
 
-    # Supervised fine-tuning, then reinforcement learning against the simulator, which is down for half of the questions.
+    # Supervised fine-tuning, then reinforcement learning; the simulator is down for half of the questions.
     teaching = ["--model", "train/base", "--traces", str(traces / "kept.jsonl"), "--max-tokens", "1024"]
     sft.main([*teaching, "--epochs", "30", "--batch", "3", "--lr", "2e-3", "--out", str(warm)])
     assert logged(warm, "loss")[-1] < 0.5 * logged(warm, "loss")[0]
