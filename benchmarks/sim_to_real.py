@@ -4,12 +4,12 @@
     python -m benchmarks.sim_to_real --split test --grammar hermes-compact --checkpoint runs/tiny/grpo
     python -m benchmarks.sim_to_real --env-id MTR-Bamboogle-v0 --split validation --corpus wiki.jsonl \\
         --policy chat --policy-model MODEL --policy-base-url URL \\
-        --model SIMULATOR --base-url URL --knowledge closed_book
+        --tool-model SIMULATOR --tool-base-url URL --knowledge closed_book
 
-``grounded`` answers from each question's own paragraphs, ``simulated`` from a language model (``--model``), ``corpus``
-from BM25 search over a collection (``--corpus``; unless given, the paragraphs of all questions played, in one), where
-nothing is simulated. The policy is the same in all three: a name that ``mtr-env run --policy`` takes, a chat model, or
-a checkpoint.
+``grounded`` answers from each question's own paragraphs, ``simulated`` from a language model (``--tool-model``),
+``corpus`` from BM25 search over a collection (``--corpus``; unless given, the paragraphs of all questions played, in
+one), where nothing is simulated. The policy is the same in all three: a name that ``mtr-env run --policy`` takes, a
+chat model, or a checkpoint.
 
 Differences are paired: of each question that is scored under both, its score under the one less its score under
 ``grounded``, with a 95% interval (Agresti and Min's, so that no difference seen does not count as none proven). A
@@ -19,6 +19,7 @@ tables to ``benchmarks/results/sim_to_real.md``.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import shlex
 import sys
@@ -32,44 +33,35 @@ from benchmarks.report import machine
 from benchmarks.training import RESULTS
 from mtr_env.cli.progress import Progress
 from mtr_env.episode import Game
-from mtr_env.evaluate import Summary, load_policy, read_traces, run, summarize
+from mtr_env.errors import MTRError
+from mtr_env.evaluate import Summary, read_traces, run, summarize
 from mtr_env.evaluate.summary import Interval
-from mtr_env.llm import ChatClient
+from mtr_env.llm.endpoint import without_credentials
 from mtr_env.metrics import metrics
-from mtr_env.policies.base import AnyPolicy
-from mtr_env.policies.chat import AutoAgent
+from mtr_env.plugs import PlayerOptions, ToolOptions, option, player
 from mtr_env.reward import score
 from mtr_env.toolactors.base import ToolActor
-from mtr_env.toolactors.cassette import CassetteToolActor
 from mtr_env.toolactors.corpus import Corpus, Document
 from mtr_env.toolactors.grounded import GroundedToolActor
-from mtr_env.toolactors.llm import LLMToolActor
 from mtr_env.trace import Trace, encode
 from mtr_env.worlds.base import World, questions
-from train.options import PlayOptions, option, parse
+from train.options import PlayOptions, parse
 
 COLUMNS = ("grounded", "simulated", "corpus")
 _Z = 1.959963984540054
 
 
 @dataclass
-class Args(PlayOptions):
+class Args(PlayOptions, PlayerOptions):
     """Who plays what, with which tools."""
 
     policy: str | None = option(None, "a policy as `mtr-env run` names it, or chat")
-    policy_model: str | None = option(None, "the model of --policy chat")
-    policy_base_url: str | None = option(None, "its server")
-    policy_mode: str = option("native", "how it plays: native or text")
     checkpoint: str | None = option(None, "a checkpoint folder or hub id that plays, in place of --policy")
     temperature: float = option(0.0, "of the checkpoint's sampling; 0 is greedy")
     batch: int = option(64, "episodes of the checkpoint that go on together")
-    model: str | None = option(None, "the model that simulates the tools")
-    base_url: str | None = option(None, "its server")
-    knowledge: str = option("evidence", "what it knows: evidence, closed_book or gold_hint")
-    cassette: Path | None = option(None, "a file that keeps its responses, so that another run asks for none")
+    tool_actor: str | None = option("llm", "who simulates the tools: llm, ladder, or your module:attr", "NAME")
     corpus: Path | None = option(None, "the collection to search, JSON Lines of title and text")
     episodes: int = option(200, "questions to play, each once")
-    concurrency: int = option(64, "episodes at a time, where they wait")
     out: Path = option(Path("runs/sim_to_real"), "a folder for the traces")
     results: Path = option(RESULTS, "a folder for the tables")
 
@@ -137,23 +129,9 @@ def actor_of(column: str, args: Args, world: World) -> ToolActor:
         if not world.question(world.ids[0]).paragraphs:
             raise ValueError("its questions have no paragraphs to answer from")
         return GroundedToolActor()
-    if args.model is None:
-        raise ValueError("no --model was given to simulate the tools")
-    knowledge: Any = args.knowledge
-    client = ChatClient(args.model, base_url=args.base_url, concurrency=args.concurrency)
-    actor = LLMToolActor(client, knowledge)
-    return CassetteToolActor(actor, args.cassette) if args.cassette else actor
-
-
-def make_policy(args: Args, game: Game) -> tuple[AnyPolicy, str]:
-    """The policy and its name."""
-    if args.policy != "chat":
-        name = args.policy or ""
-        return load_policy(name, game), name
-    mode: Any = args.policy_mode
-    client = ChatClient(args.policy_model or "", base_url=args.policy_base_url, concurrency=args.concurrency)
-    agent = AutoAgent(client, mode, game.grammar)
-    return agent, agent.name
+    if args.tool_actor in ("llm", "ladder") and args.tool_model is None and not args.replay:
+        raise ValueError("no --tool-model was given to simulate the tools")
+    return args.tools().actor(GroundedToolActor())
 
 
 def play(args: Args, game: Game, folder: Path) -> list[Trace]:
@@ -164,7 +142,10 @@ def play(args: Args, game: Game, folder: Path) -> list[Trace]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "traces.jsonl").write_bytes(b"".join([encode(trace) + b"\n" for trace in traces]))
         return traces
-    policy, name = make_policy(args, game)
+    try:
+        policy, name = player(args.policy or "", args, game, args.concurrency)
+    except (ValueError, ImportError, MTRError) as error:
+        raise SystemExit(str(error)) from error
     with Progress("episodes") as progress:
         run(
             game,
@@ -199,20 +180,34 @@ def compare(args: Args) -> tuple[dict[str, Column], dict[str, str]]:
     """The columns that were played, and why the others were not."""
     if (args.policy is None) == (args.checkpoint is None):
         raise SystemExit("Say who plays: --policy NAME or --checkpoint FOLDER.")
-    if (args.policy == "chat") != (args.policy_model is not None):
-        raise SystemExit("--policy chat and --policy-model belong together.")
+    if args.tool_actor in (None, "grounded") or args.tool_maker is not None:
+        raise SystemExit("--tool-actor is who simulates, beside the evidence and the search; all play the same tools.")
     played: dict[str, Column] = {}
     missing: dict[str, str] = {}
-    world = args.game(args.episodes, tool_actor=GroundedToolActor()).world
+    world = _game(args, GroundedToolActor()).world
     for column in COLUMNS:
         try:
             actor = actor_of(column, args, world)
         except ValueError as error:
             missing[column] = str(error)
             continue
-        traces = play(args, args.game(args.episodes, tool_actor=actor), args.out / column)
+        traces = play(args, _game(args, actor), args.out / column)
         played[column] = Column(traces, summarize(traces, policy=args.policy or args.checkpoint))
     return played, missing
+
+
+def _game(args: Args, actor: ToolActor) -> Game:
+    """The game with this column's tools in place of those of the options."""
+    defaults: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(ToolOptions)}
+    plain = dataclasses.replace(args, **defaults)
+    return plain.game(args.episodes, tool_actor=actor)
+
+
+def name_of(args: Args) -> str:
+    """What a section is called: the environment, its questions, and who plays."""
+    which = Path(args.world or args.source or args.split or "").name
+    who = args.policy_model or args.policy or args.checkpoint
+    return f"{args.env_id}, {which}, {who}{f', {args.policy_mode}' if args.policy == 'chat' else ''}"
 
 
 def _cell(value: float | None, interval: Interval | None = None) -> str:
@@ -251,17 +246,17 @@ def report(args: Args, command: str, played: dict[str, Column], missing: dict[st
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Runs the comparison; its section replaces that of the same command in the results, and leaves the others."""
+    """Runs the comparison; its section replaces that of the same questions and player, and leaves the others."""
     args = parse(Args, "sim_to_real", __doc__.split("\n", 1)[0], argv)
     played, missing = compare(args)
     if not played:
         raise SystemExit("; ".join(f"{name}: not run, {reason}" for name, reason in missing.items()))
     command = shlex.join(["python", "-m", "benchmarks.sim_to_real", *(sys.argv[1:] if argv is None else argv)])
-    text = report(args, command, played, missing)
+    text = report(args, without_credentials(command), played, missing)
     path = args.results / "sim_to_real.md"
     title = "# From simulated tools to real search"
     before = path.read_text(encoding="utf-8").split("\n## ")[1:] if path.exists() else []
-    name = f"{args.env_id}, {args.policy_model or args.policy or args.checkpoint}"
+    name = name_of(args)
     sections = [section.strip() for section in before if section.split("\n", 1)[0] != name]
     sections.append(f"{name}\n\n{text}")
     args.results.mkdir(parents=True, exist_ok=True)

@@ -95,6 +95,14 @@ def build(
     already, ``ValueError`` for options that are of playing, :class:`~mtr_env.errors.ToolsetError` that names the
     question whose tools break a rule, and what ``make_game`` and the plugs raise (an outage of the ToolMaker among it).
     """
+    return planned(env_id, out, record=record, **options)(on_question)
+
+
+def planned(
+    env_id: str, out: str | os.PathLike[str], *, record: Sequence[str] = (), **options: Any
+) -> Callable[[OnQuestion | None], Manifest]:
+    """As :func:`build`, in two steps: what is wrong with the arguments is raised here; what is returned then builds,
+    and raises what the plugs do."""
     for name in _PLAYING:
         if options.get(name) is not None:
             raise ValueError(f"{name}= is of playing a world, not of building one: give it to gym.make(id, world=...).")
@@ -104,8 +112,14 @@ def build(
             f"The responses of {game.tool_actor.name!r} are not in the folder unless they are recorded: say whose "
             'calls to record, record=("oracle",) at least.'
         )
-    with _beside(Path(out)) as folder:
-        return _Build(env_id, game, folder, tuple(record), on_question or (lambda *_: None)).run(options)
+    for name in record:
+        load_policy(name, game)
+
+    def write(on_question: OnQuestion | None = None) -> Manifest:
+        with _beside(Path(out)) as folder:
+            return _Build(env_id, game, folder, tuple(record), on_question or (lambda *_: None)).run(options)
+
+    return write
 
 
 @contextmanager

@@ -11,14 +11,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.auto import AutoAgent, auto_agent
+from agents.auto import AutoAgent
 from mtr_env.cli import main
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
 from mtr_env.evaluate import read_traces, run
 from mtr_env.grammar import GRAMMARS, Action, get_grammar
-from mtr_env.llm import Completion
+from mtr_env.llm import ChatClient, Completion
 from mtr_env.policies import make_policy
 from mtr_env.policies.chat import EpisodeUsage
 from mtr_env.policies.native import PROMPT_VERSION, action_of, chat, trace_chat
@@ -249,6 +249,18 @@ def test_a_question_or_an_observation_that_is_not_unicode_can_be_sent() -> None:
 # ---------------------------------------------------------------------------------------------- through a real server
 
 
+def test_an_agent_forgets_what_the_episodes_of_long_ago_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    import mtr_env.policies.chat
+
+    monkeypatch.setattr(mtr_env.policies.chat, "_EPISODES", 3)
+    game = game_of()
+    agent = AutoAgent(Fake(lambda messages: Completion("<answer>yes</answer>", usage=Usage(100, 10))))
+    question_id = game.world.ids[0]
+    for seed in range(5):
+        asyncio.run(aplay(game, agent, question_id=question_id, seed=seed))
+    assert [agent.usage(question_id, seed).requests for seed in range(5)] == [0, 0, 1, 1, 1]
+
+
 def served(game: Game, traces: list[Trace], mode: str) -> Callable[[dict[str, Any]], Any]:
     """The content of a ChatServer whose model plays recorded traces."""
     play_on = as_model(game, traces, mode)
@@ -274,7 +286,7 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
     traces = list(read_traces(tmp_path / "oracle" / "traces.jsonl"))
     faults = ("429_retry_after", "400", "refusal", "empty", "length")
     with ChatServer(served(game, traces, mode), faults=faults, rate=0.3, seed=3, retry_after=0.01) as server:
-        agent = auto_agent("tiny", server.url, mode=mode, prices=(1.0, 2.0), temperature=None)
+        agent = AutoAgent(ChatClient("tiny", base_url=server.url, prices=(1.0, 2.0), temperature=None), mode)
         agent.client.retries = 1
         summary = run(game, agent, tmp_path / mode, policy_name=agent.name)
         client = agent.client
@@ -314,7 +326,7 @@ def test_the_command_line_plays_a_model_and_shows_what_it_cost(
     for more, message in (
         ([], "--policy chat needs --policy-model NAME"),
         (["--policy-model", "m"], "No key: set the environment variable OPENAI_API_KEY"),
-        ([*there, "--policy-prices", "1"], "takes two numbers"),
+        ([*there, "--policy-prices", "1"], "expected USD per million tokens as IN,OUT"),
         (["--policy-model", "m", "--policy-base-url", "localhost"], "base_url begins with http"),
         (["--policy", "oracle", "--policy-model", "m"], "--policy-model is for --policy chat."),
     ):

@@ -110,3 +110,33 @@ def test_a_page_names_only_targets_programs_and_extras_that_exist(page: Page) ->
     assert set(re.findall(r"\bmake ([\w.-]+)", text)) <= targets
     assert named_extras <= extras
     assert [p for p in programs if not (ROOT / f"{p}.py").exists() and not (ROOT / p / "__main__.py").exists()] == []
+
+
+def mapped(text: str) -> set[str]:
+    """The modules in the README's map, as paths: an entry's first column, and the files in its remark."""
+    found: set[str] = set()
+    folders: list[str] = []
+    here = ""
+    for line in text.splitlines():
+        if not line.startswith("    "):
+            continue
+        depth = (len(line) - len(line.lstrip())) // 2 - 2
+        entry, _, remark = line.strip().partition("  ")
+        if depth <= 4:  # else it is a remark that goes on
+            del folders[depth:]
+            here = "/".join(folders)
+            found |= {f"{here}/{name}".strip("/") for name in entry.split(", ")}
+            if entry.endswith("/"):
+                folders.append(entry.rstrip("/"))
+                here = "/".join(folders)
+        else:
+            remark = line
+        found |= {f"{here}/{name}" for name in re.findall(r"\w+\.py", remark)}
+    return {path for path in found if path.endswith(".py")}
+
+
+def test_every_module_stands_in_the_readmes_map() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8").partition("## Where things are")[2]
+    packages = ("mtr_env", "agents", "train", "benchmarks")
+    files = {path.relative_to(ROOT).as_posix() for name in packages for path in (ROOT / name).rglob("*.py")}
+    assert mapped(text) == {path for path in files if not path.endswith(("__init__.py", "__main__.py"))}

@@ -166,15 +166,15 @@ def test_the_benchmark_compares_what_can_be_played_and_names_the_rest(
     assert printed.strip() in text
     assert "| grounded | 8 | 0 |" in text
     assert "| corpus | 8 |" in text
-    assert "- simulated: not run, no --model was given" in text
+    assert "- simulated: not run, no --tool-model was given" in text
     assert "seeds 0 to 7" in text
     sim_to_real.main(argv)  # nothing is played again; its section is replaced
     sim_to_real.main([*argv[:5], "no-tool", "--out", str(tmp_path / "no"), *argv[-2:], "--episodes", "3"])
     text = (tmp_path / "results" / "sim_to_real.md").read_text()
     assert [line for line in text.splitlines() if line.startswith("#")] == [
         "# From simulated tools to real search",
-        "## MTR-HotpotQA-v0, first-search",
-        "## MTR-HotpotQA-v0, no-tool",
+        "## MTR-HotpotQA-v0, sample, first-search",
+        "## MTR-HotpotQA-v0, sample, no-tool",
     ]
 
 
@@ -186,7 +186,14 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
     results = tmp_path / "results"
     with ChatServer(lambda body: simulator(body["messages"]), faults=("500",), rate=0.1, retry_after=0.01) as server:
         argv = ["--env-id", "MTR-HotpotQA-v0", "--split", "sample", "--policy", "first-search", "--episodes", "6"]
-        argv += ["--model", "m", "--base-url", server.url, "--cassette", str(tmp_path / "cassette.db")]
+        argv += [
+            "--tool-model",
+            "m",
+            "--tool-base-url",
+            server.url.replace("//", "//bob:PW@"),
+            "--cassette",
+            str(tmp_path / "cassette.db"),
+        ]
         sim_to_real.main([*argv, "--out", str(tmp_path / "a"), "--results", str(results)])
         requests = server.requests
         assert requests > 0
@@ -196,6 +203,7 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
         first, second = ((tmp_path / run / column / "traces.jsonl").read_bytes() for run in "ab")
         assert first == second
     text = (results / "sim_to_real.md").read_text()
+    assert "PW" not in text
     rows: Any = [line.split(" | ") for line in text.splitlines() if line.startswith("| simulated |")]
     assert rows[0][1:3] == ["6", "0"]
     assert rows[1][1] == "6"
@@ -206,7 +214,8 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
     [
         ("--split sample", "Say who plays: --policy NAME or --checkpoint FOLDER"),
         ("--split sample --policy oracle --checkpoint x", "Say who plays"),
-        ("--split sample --policy chat", "belong together"),
+        ("--split sample --policy chat", "--policy chat needs --policy-model NAME"),
+        ("--split sample --policy oracle --tool-actor grounded", "--tool-actor is who simulates"),
         ("--policy oracle", "Say which questions"),
     ],
 )

@@ -228,11 +228,16 @@ def test_native_rows_hold_calls_their_results_and_the_tools(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        ("--teacher auto", "The teacher auto is a chat model: give --model NAME"),
+        ("--teacher chat", "--teacher chat needs --policy-model NAME"),
+        ("--teacher oracle --policy-model m", "--policy-model is for --teacher chat"),
+        ("--teacher oracle --p-gold 0.7", "--p-gold is for --teacher neutral"),
+        ("--teacher chat --policy-model m --thoughts", "--thoughts is for --teacher neutral or oracle"),
+        ("--teacher chat --policy-model m --policy-prices 1", "expected USD per million tokens as IN,OUT"),
+        ("--tool-actor llm", "--tool-actor llm needs --tool-model NAME"),
+        ("--tool-actor no_such_module:Actor", "there is no module 'no_such_module'"),
         ("--most-tokens 100", "--most-tokens and --tokenizer belong together"),
-        ("--price-in 1", "--price-in and --price-out belong together"),
         ("--form yaml", "Unknown form 'yaml'; expected one of 'text', 'native'"),
-        ("--mode dance", "Unknown mode 'dance'"),
+        ("--policy-mode dance", "unknown --policy-mode 'dance'"),
     ],
 )
 def test_options_that_fit_nothing_are_explained(argv: str, message: str, tmp_path: Path) -> None:
@@ -256,14 +261,24 @@ def test_a_model_teaches_and_a_second_start_asks_for_nothing(
     pytest.importorskip("openai", reason=WITHOUT_OPENAI)
     out = tmp_path / "out"
     with ChatServer(expert(20, tmp_path), faults=("429_retry_after", "empty"), rate=0.2, latency=0.005) as server:
-        argv = ["--split", "train", "--episodes", "20", "--teacher", "auto", "--model", "m", "--base-url", server.url]
-        argv += ["--price-in", "1", "--price-out", "2", "--samples", "2", "--correct", "--refuse-leaks"]
+        argv = ["--split", "train", "--episodes", "20", "--teacher", "chat", "--policy-model", "m"]
+        argv += [
+            "--policy-base-url",
+            server.url.replace("//", "//bob:PW@"),
+            "--policy-prices",
+            "1,2",
+            "--samples",
+            "2",
+            "--correct",
+            "--refuse-leaks",
+        ]
         collect.main([*argv, "--out", str(out)])
         assert server.peak > 10  # many questions at once
         requests, first = server.requests, (out / "sft.jsonl").read_bytes()
         collect.main([*argv, "--out", str(out)])
         assert server.requests == requests
         assert (out / "sft.jsonl").read_bytes() == first
+    assert not [path for path in out.iterdir() if b"PW" in path.read_bytes()]
     traces = list(read_traces(out / "traces.jsonl"))
     assert len(traces) == 40
     used = [json.loads(line) for line in (out / "usage.jsonl").read_text().splitlines()]
@@ -281,8 +296,8 @@ def test_a_killed_synthesis_goes_on_and_loses_no_finished_episode(tmp_path: Path
     pytest.importorskip("openai", reason=WITHOUT_OPENAI)
     killed = tmp_path / "killed" / "traces.jsonl"
     with ChatServer(expert(30, tmp_path), latency=0.03) as server:
-        command = [sys.executable, "-m", "train.collect", "--split", "train", "--episodes", "30", "--teacher", "auto"]
-        command += ["--model", "m", "--base-url", server.url, "--concurrency", "4", "--out"]
+        command = [sys.executable, "-m", "train.collect", "--split", "train", "--episodes", "30", "--teacher", "chat"]
+        command += ["--policy-model", "m", "--policy-base-url", server.url, "--concurrency", "4", "--out"]
         process = subprocess.Popen([*command, str(killed.parent)], cwd=ROOT, stderr=subprocess.PIPE)
         deadline = time.monotonic() + 60
         while (not killed.exists() or killed.read_bytes().count(b"\n") < 8) and time.monotonic() < deadline:

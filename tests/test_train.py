@@ -70,7 +70,7 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
         ([], "Say which questions"),
         (
             ["--split", "train", "--teacher", "nobody"],
-            "Unknown teacher 'nobody'; expected one of 'neutral', 'oracle', 'auto'",
+            "Unknown teacher 'nobody'; expected one of 'neutral', 'oracle', 'chat'",
         ),
     ],
 )
@@ -173,3 +173,37 @@ def test_fine_tuning_and_rollouts_use_the_same_ids_and_masks(tmp_path: Path) -> 
         assert episode.context == row["input_ids"]
         own = [token for token, masked in zip(episode.completion_ids, episode.mask, strict=True) if masked]
         assert own == [label for label in row["labels"] if label != -100]
+
+
+def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mtr_env.world_build import build
+    from train import grpo
+
+    manifest = build("MTR-Synthetic-v0", tmp_path / "world", split="train", limit=3)
+    monkeypatch.setattr(options, "RECIPES", tmp_path)
+    (tmp_path / "small.toml").write_text('[grpo]\nsplit = "validation"\nquestions = 2\n')
+    args = options.parse(grpo.Args, "grpo", "", ["--recipe", "small", "--world", str(tmp_path / "world")])
+    game = args.game(args.questions)
+    assert len(game.world.ids) == 2
+    assert game.setup.world.split == "train"
+    assert game.setup.tool_maker == manifest.tool_maker
+    with pytest.raises(SystemExit, match="--tool-actor llm needs --tool-model NAME"):
+        options.parse(grpo.Args, "grpo", "", ["--split", "train", "--tool-actor", "llm"]).game(2)
+    makes = ["--split", "train", "--eval-every", "0", "--tool-maker", "llm", "--tool-model", "m"]
+    with pytest.raises(SystemExit, match="world build --tool-maker llm"):
+        grpo.check(options.parse(grpo.Args, "grpo", "", makes))
+    grpo.check(options.parse(grpo.Args, "grpo", "", [*makes, "--cassette", str(tmp_path / "c.sqlite")]))
+
+
+@pytest.mark.parametrize("recipe", ["tiny", "qwen2.5-7b", "qwen3-4b"])
+def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
+    from train import grpo, measure, sft
+
+    for module, program in ((collect, "collect"), (sft, "sft"), (grpo, "grpo"), (measure, "measure")):
+        args = options.parse(module.Args, program, "", ["--recipe", recipe])
+        if program == "collect":
+            args.check()
+        if program == "grpo":
+            grpo.check(args)

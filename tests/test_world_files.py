@@ -671,6 +671,20 @@ def test_the_command_takes_plugs_and_records_policies(
         assert message in capsys.readouterr().err
 
 
+def test_a_bug_of_a_users_plug_keeps_its_traceback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "buggy_plugs.py").write_text(
+        "class Maker:\n    name = 'buggy'\n\n    def make(self, *_):\n        raise ValueError('my bug')\n"
+    )
+    for argv in (
+        ["world", "build", SYNTHETIC, "--limit", "2", "--out", "w"],
+        ["audit", SYNTHETIC, "--limit", "2", "--actor", "grounded", "--quiet"],
+    ):
+        with pytest.raises(ValueError, match="my bug"):
+            main([*argv, "--tool-maker", "buggy_plugs:Maker"])
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -678,7 +692,11 @@ def test_the_command_takes_plugs_and_records_policies(
         (["build", HOTPOT, "--split", "sample", "--hops", "2", "--out", "w"], "--hops is for MTR-Synthetic-v0"),
         (["build", HOTPOT, "--split", "sample"], "the following arguments are required: --out"),
         (["build", HOTPOT, "--split", "sample", "--record-policy", "oracel", "--out", "w"], "Did you mean 'oracle'?"),
-        (["build", SYNTHETIC, "--tool-actor", "llm", "--out", "w"], "unknown ToolActor 'llm'; expected grounded, or"),
+        (["build", SYNTHETIC, "--tool-actor", "llm", "--out", "w"], "--tool-actor llm needs --tool-model NAME"),
+        (
+            ["build", SYNTHETIC, "--tool-maker", "mine", "--out", "w"],
+            "unknown ToolMaker 'mine'; expected template, llm",
+        ),
         (["info", "none"], "does not exist; expected a world folder"),
         (["verify", "none"], "does not exist; expected a world folder"),
         (["melt", "none"], "invalid choice: 'melt'"),

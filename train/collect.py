@@ -3,11 +3,13 @@
     python -m train.collect --recipe tiny
     python -m train.collect --env-id MTR-HotpotQA-v0 --source FILE --teacher oracle --thoughts --correct \\
         --out runs/oracle
-    python -m train.collect --env-id MTR-HotpotQA-v0 --split train --teacher auto --model qwen3-32b \\
-        --base-url http://127.0.0.1:8000/v1 --samples 4 --correct --least-part 0.5 --refuse-leaks --out runs/auto
+    python -m train.collect --env-id MTR-HotpotQA-v0 --split train --teacher chat \\
+        --policy-model qwen3-32b --policy-base-url http://127.0.0.1:8000/v1 \\
+        --samples 4 --correct --least-part 0.5 --refuse-leaks --out runs/auto
 
 The teachers are ``neutral`` (the oracle's plan with detours), ``oracle`` (the plan; with ``--thoughts`` it says before
-each call what it wants to know) and ``auto`` (a chat model, many questions at once). The folder holds
+each call what it wants to know) and ``chat`` (a chat model, many questions at once). ``--tool-maker`` and
+``--tool-actor`` say who writes and who plays the tools. The folder holds
 
 - ``traces.jsonl``: all episodes, as ``mtr-env run`` writes them; an interrupted collection goes on where it stopped
 - ``kept.jsonl``: the traces that passed the filters (``train.sft --traces`` reads it)
@@ -15,7 +17,7 @@ each call what it wants to know) and ``auto`` (a chat model, many questions at o
   the grammar, or with ``--form native`` as tool calls with the tools beside them
 - ``dataset`` (with ``--dataset``): ``sft.jsonl`` as a folder of the ``datasets`` library
 - ``collect.json``: the settings, and how many were left out for which reason; ``usage.jsonl``: what an episode of the
-  teacher ``auto`` cost
+  teacher ``chat`` cost
 """
 
 from __future__ import annotations
@@ -32,42 +34,39 @@ from typing import Any
 
 import msgspec
 
-from agents.auto import AutoAgent, auto_agent
+from agents.auto import AutoAgent
 from agents.neutral import NeutralTeacher
 from mtr_env.cli.progress import Progress
 from mtr_env.cli.tables import spent
 from mtr_env.encoding import Encoder
 from mtr_env.episode import Game
+from mtr_env.errors import MTRError
 from mtr_env.evaluate import read_traces, run, write_json
 from mtr_env.grammar import get_grammar
 from mtr_env.llm import ChatClient
+from mtr_env.llm.endpoint import without_credentials
+from mtr_env.plugs import PlayerOptions, chat_agent, check_player
 from mtr_env.policies.base import AnyPolicy
-from mtr_env.policies.native import MODES, trace_chat
+from mtr_env.policies.native import trace_chat
 from mtr_env.reward import score
 from mtr_env.trace import Trace, encode
 from mtr_env.transcript import messages
 from train.filters import Filters, kept
 from train.options import WorldOptions, option, parse
 
-TEACHERS = ("neutral", "oracle", "auto")
+TEACHERS = ("neutral", "oracle", "chat")
 FORMS = ("text", "native")
 
 
 @dataclass
-class Args(WorldOptions):
+class Args(WorldOptions, PlayerOptions):
     """What is collected."""
 
-    teacher: str = option("neutral", "neutral (the oracle's plan with detours), oracle, or auto (a chat model)")
-    p_gold: float = option(0.5, "how often the neutral teacher makes the plan's next call")
+    teacher: str = option("neutral", "neutral (the oracle's plan with detours), oracle, or chat (a chat model)")
+    p_gold: float | None = option(None, "how often the neutral teacher makes the plan's next call (0.5)")
     detours: str | None = option(None, "the only tools that its detours may call, with commas between them")
     thoughts: bool = option(False, "write the question that a call asks before each call of the plan")
-    model: str | None = option(None, "the chat model of the teacher auto")
-    base_url: str | None = option(None, "its server; OpenAI unless given, with the key in OPENAI_API_KEY")
-    mode: str = option("native", "how it plays: native tool calls, or text in the grammar")
-    temperature: float = option(0.7, "of its sampling")
-    concurrency: int = option(64, "episodes that it plays at a time")
-    price_in: float | None = option(None, "USD per million input tokens, to show the cost")
-    price_out: float | None = option(None, "USD per million output tokens")
+    policy_temperature: str = option("0.7", "of the chat model's sampling; none sends none")
     episodes: int = option(1000, "questions to play")
     samples: int = option(1, "episodes of each question")
     least_reward: float = option(0.0, "keep an episode when its reward is above this")
@@ -85,34 +84,31 @@ class Args(WorldOptions):
 
     def check(self) -> None:
         """Raises ``SystemExit`` for values that fit nothing."""
-        for name, known in (("teacher", TEACHERS), ("mode", MODES), ("form", FORMS)):
+        for name, known in (("teacher", TEACHERS), ("form", FORMS)):
             if getattr(self, name) not in known:
                 expected = ", ".join(map(repr, known))
                 raise SystemExit(f"Unknown {name} {getattr(self, name)!r}; expected one of {expected}.")
-        if self.teacher == "auto" and self.model is None:
-            raise SystemExit("The teacher auto is a chat model: give --model NAME (and --base-url URL).")
+        if self.p_gold is not None and self.teacher != "neutral":
+            raise SystemExit("--p-gold is for --teacher neutral.")
+        if self.thoughts and self.teacher == "chat":
+            raise SystemExit("--thoughts is for --teacher neutral or oracle; a chat model thinks by itself.")
+        try:
+            check_player(self, self.teacher == "chat", "--teacher chat")
+        except ValueError as error:
+            raise SystemExit(str(error)) from error
         if (self.most_tokens is None) != (self.tokenizer is None):
             raise SystemExit("--most-tokens and --tokenizer belong together: tokens are counted by a tokenizer.")
-        if (self.price_in is None) != (self.price_out is None):
-            raise SystemExit("--price-in and --price-out belong together.")
 
 
 def make_teacher(args: Args, game: Game) -> AnyPolicy:
     """The policy that plays."""
-    if args.teacher == "auto":
-        prices = None if args.price_in is None or args.price_out is None else (args.price_in, args.price_out)
-        mode: Any = args.mode
-        return auto_agent(
-            args.model or "",
-            args.base_url,
-            mode=mode,
-            grammar=game.grammar,
-            prices=prices,
-            temperature=args.temperature,
-            concurrency=args.concurrency,
-            seed=args.seed,
-        )
-    p_gold = args.p_gold if args.teacher == "neutral" else 1.0  # the oracle makes no detour
+    if args.teacher == "chat":
+        try:
+            return chat_agent(args, game.grammar, concurrency=args.concurrency, seed=args.seed)
+        except (ValueError, ImportError, MTRError) as error:
+            raise SystemExit(str(error)) from error
+    neutral = 0.5 if args.p_gold is None else args.p_gold
+    p_gold = neutral if args.teacher == "neutral" else 1.0  # the oracle makes no detour
     detours = args.detours.split(",") if args.detours else None
     return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours)
 
@@ -121,7 +117,8 @@ def policy_name(args: Args, teacher: AnyPolicy) -> str:
     """What stands in the record: the teacher with everything that its actions depend on."""
     if isinstance(teacher, AutoAgent):
         return teacher.name
-    settings = [f"{args.p_gold:g}", *filter(None, [args.detours])] if args.teacher == "neutral" else []
+    p_gold = 0.5 if args.p_gold is None else args.p_gold
+    settings = [f"{p_gold:g}", *filter(None, [args.detours])] if args.teacher == "neutral" else []
     settings += ["thoughts"] if args.thoughts else []
     return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
 
@@ -206,9 +203,10 @@ def _note_usage(path: Path, agent: AutoAgent, trace: Trace) -> None:
 def collect(args: Args, command: list[str]) -> Counter[str]:
     """Plays what is not played yet, then filters and writes; returns how many were kept, and left out by reason."""
     args.check()
-    game = args.game(args.episodes)
+    tools = args.tools()
+    game = args.game(args.episodes, tools)
     teacher = make_teacher(args, game)
-    client = teacher.client if isinstance(teacher, AutoAgent) and isinstance(teacher.client, ChatClient) else None
+    clients = {"teacher": teacher.client if isinstance(teacher, AutoAgent) else None, "tools": tools.client}
     args.out.mkdir(parents=True, exist_ok=True)
     right = 0
     with Progress("episodes") as progress:
@@ -218,7 +216,10 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
             right += score(trace).parts.get("answer") == 1.0
             if isinstance(teacher, AutoAgent):
                 _note_usage(args.out / "usage.jsonl", teacher, trace)
-            progress(done, total, f"{right} right{f', {spent(client.spent)}' if client else ''}")
+            costs = [
+                f"{who} {spent(client.spent)}" for who, client in clients.items() if isinstance(client, ChatClient)
+            ]
+            progress(done, total, ", ".join([f"{right} right", *costs]))
 
         run(
             game,
@@ -232,11 +233,14 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
             on_episode=on_episode,
         )
     counts = write_rows(args)
-    settings = {
-        name: str(value) if isinstance(value, Path) else value for name, value in dataclasses.asdict(args).items()
-    }
+    command = [without_credentials(word) for word in command]
+    settings = {name: _setting(value) for name, value in dataclasses.asdict(args).items()}
     write_json(args.out / "collect.json", {"command": command, "settings": settings, "episodes": dict(counts)})
     return counts
+
+
+def _setting(value: Any) -> Any:
+    return without_credentials(str(value)) if isinstance(value, str | Path) else value
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -6,6 +6,10 @@ TRL's ``GRPOTrainer`` through :func:`mtr_env.adapters.trl.make_rollout_func`: te
 tokens never tokenised again, observation tokens masked. Before it starts (on one device, without vLLM), the program
 measures the share of groups whose rewards differ and refuses below ``--least-variance``: where they do not, there is
 nothing to learn from.
+
+With ``--tool-actor llm`` or ``ladder`` a model plays the tools: in each round it is asked for all episodes that wait,
+at most ``--concurrency`` of them at once and process. What it cannot answer ends that episode unscored, and TRL leaves
+it out. What a ``--cassette`` holds serves every step: the same call after the same exchanges is asked once.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampler
+from mtr_env.cli.tables import spent
 from mtr_env.reward import score
 from train.measure import play_all, summary_of
 from train.models import adapter, load, save
@@ -40,6 +45,7 @@ class Args(TrainerOptions, PlayOptions):
     eval_every: int = option(20, "steps between evaluations on held-out questions; 0: none")
     eval_split: str | None = option(None, "the split of the held-out questions")
     eval_source: str | None = option(None, "a local file of held-out questions")
+    eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
     eval_questions: int = option(64, "how many of them, each played once with the most likely tokens")
     vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
     save_every: int = option(20, "steps between checkpoints")
@@ -92,8 +98,15 @@ def check(args: Args) -> None:
         raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
     if args.eval_every and not one_device(args):
         raise SystemExit("Evaluation during training needs one device and no vLLM: --eval-every 0, then train.measure.")
-    if args.eval_every and args.eval_split is None and args.eval_source is None:
-        raise SystemExit("Say the held-out questions: --eval-split NAME or --eval-source FILE; or --eval-every 0.")
+    if args.eval_every and args.eval_split is None and args.eval_source is None and args.eval_world is None:
+        raise SystemExit(
+            "Say the held-out questions: --eval-split NAME, --eval-source FILE or --eval-world DIR; or --eval-every 0."
+        )
+    if args.tool_maker == "llm" and args.cassette is None:
+        raise SystemExit(
+            "A question's tools are needed more than once, and always the same ones: freeze them with `mtr-env world "
+            "build --tool-maker llm` and give --world DIR, or give a --cassette FILE."
+        )
 
 
 def configuration(args: Args) -> Any:
@@ -120,7 +133,8 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
     check(args)
-    game = args.game(args.questions, rubric=args.rubric)
+    tools = args.tools(seeded=False)
+    game = args.game(args.questions, tools, rubric=args.rubric)
     import torch
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -141,8 +155,8 @@ def main(argv: list[str] | None = None) -> None:
         refuse_without_variance(rollouts, sample, args)
     callbacks = []
     if args.eval_every:
-        held_out = dataclasses.replace(args, split=args.eval_split, source=args.eval_source)
-        player = Rollouts(held_out.game(args.eval_questions), tokenizer, **args.limits())
+        held_out = dataclasses.replace(args, split=args.eval_split, source=args.eval_source, world=args.eval_world)
+        player = Rollouts(held_out.game(args.eval_questions, tools), tokenizer, **args.limits())
         greedy = CachedSampler(model, tokenizer, temperature=0.0)
         callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
     trainer = TrimmedGRPOTrainer(
@@ -161,6 +175,8 @@ def main(argv: list[str] | None = None) -> None:
         greedy.model = trainer.model
     trainer.train(resume_from_checkpoint=last)
     save(trainer, tokenizer, args.out)
+    if tools.client is not None:
+        print(f"spent on the tools: {spent(tools.client.spent)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
 from mtr_env.episode import Game
-from mtr_env.registration import SYNTHETIC, make_game
+from mtr_env.errors import MTRError
+from mtr_env.plugs import ToolOptions, Tools, option
+from mtr_env.registration import SYNTHETIC
 
 RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
@@ -30,7 +32,8 @@ def parse(kind: type[Options], program: str, description: str, argv: list[str] |
     parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
     for name, field in fields.items():
         option = f"--{name.replace('_', '-')}"
-        help_ = f"{field.metadata.get('help', '')} (default: {field.default})".replace("%", "%%")
+        default = "" if field.default is None else f" (default: {field.default})"
+        help_ = f"{field.metadata['help']}{default}".replace("%", "%%")
         if hints[name] is bool:
             parser.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=help_)
         else:
@@ -64,25 +67,20 @@ def _recipe(
         )
     table = tomllib.loads(path.read_text()).get(program, {})
     values = {}
-    for option, value in table.items():
-        if option not in fields:
+    for key, value in table.items():
+        if key not in fields:
             parser.error(
-                f"recipe {name}, [{program}]: there is no option {option!r}; expected some of {', '.join(fields)}"
+                f"recipe {name}, [{program}]: there is no option {key!r}; expected some of {', '.join(fields)}"
             )
-        kind = _reader(hints[option])
+        kind = _reader(hints[key])
         if kind is Path:
             value = Path(value)
         elif kind is float and isinstance(value, int):
             value = float(value)
         if not isinstance(value, kind):
-            parser.error(f"recipe {name}, [{program}]: {option} is a {kind.__name__}, found {value!r}")
-        values[option] = value
+            parser.error(f"recipe {name}, [{program}]: {key} is a {kind.__name__}, found {value!r}")
+        values[key] = value
     return values
-
-
-def option(default: Any, help: str) -> Any:
-    """A dataclass field with a help text."""
-    return dataclasses.field(default=default, metadata={"help": help})
 
 
 @dataclasses.dataclass
@@ -116,23 +114,37 @@ class TrainerOptions:
 
 
 @dataclasses.dataclass
-class WorldOptions:
-    """Which questions are played, and how: what every program that plays takes."""
+class WorldOptions(ToolOptions):
+    """Which questions are played, with which tools, and how: what every program that plays takes."""
 
     env_id: str = option(SYNTHETIC, "the environment")
-    split: str | None = option(None, "the world's split; this or --source has to be said")
+    split: str | None = option(None, "the world's split; this, --source or --world has to be said")
     source: str | None = option(None, "a local file of questions")
+    world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
-    def game(self, limit: int, **options: Any) -> Game:
-        """The game with its first ``limit`` questions and other options of the environment; raises ``SystemExit`` when
-        neither split nor source is said."""
-        if self.split is None and self.source is None:
-            raise SystemExit("Say which questions: --split NAME or --source FILE.")
-        options |= {"split": self.split, "source": self.source, "limit": limit}
+    def tools(self, *, seeded: bool = True) -> Tools:
+        """The tools that are asked for (``seeded`` as :class:`~mtr_env.plugs.Tools` has it); raises ``SystemExit``
+        with the fix when they cannot be made."""
+        try:
+            return Tools(self, seeded=seeded)
+        except (ValueError, ImportError, MTRError) as error:
+            raise SystemExit(str(error)) from error
+
+    def game(self, limit: int, tools: Tools | None = None, **options: Any) -> Game:
+        """The game with its first ``limit`` questions, other options of the environment, and ``tools`` (made here
+        unless given); raises ``SystemExit`` when no questions are said."""
+        if self.split is None and self.source is None and self.world is None:
+            raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
+        which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
+        options |= {**which, "limit": limit}
         given = {name: value for name, value in options.items() if value is not None}
-        return make_game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)
+        tools = self.tools() if tools is None else tools
+        try:
+            return tools.game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)
+        except (ValueError, ImportError, MTRError) as error:
+            raise SystemExit(str(error)) from error
 
 
 @dataclasses.dataclass

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import difflib
 from collections.abc import Callable
 from typing import Any, NoReturn, TypeVar
 
-from mtr_env import __version__
+from mtr_env import __version__, plugs
 from mtr_env.grammar import GRAMMARS
 from mtr_env.policies import POLICY_NAMES
-from mtr_env.policies.native import MODES
 from mtr_env.registration import ENV_IDS, SYNTHETIC
 from mtr_env.reward import RUBRICS
-from mtr_env.toolactors.prompt import KNOWLEDGE
 from mtr_env.worlds.synthetic_words import SPLITS
 
 T = TypeVar("T")
@@ -106,30 +105,23 @@ def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
     knobs.add_argument("--noise", type=_noise, metavar="P", help="0.2, or kinds: tool_failure=0.1,not_found=0.05 (0)")
 
 
-def _prices(text: str) -> tuple[float, float]:
-    try:
-        first, second = map(float, text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"expected USD per million tokens as IN,OUT, found {text!r}") from None
-    return first, second
+def _option_arguments(parser: argparse.ArgumentParser, kind: type[Any], title: str, **others: str) -> None:
+    """The fields of an options class of :mod:`mtr_env.plugs`; ``others`` are second names of some."""
+    group = parser.add_argument_group(title)
+    for field in dataclasses.fields(kind):
+        names, shown = [plugs.flag(field.name), *filter(None, [others.get(field.name)])], field.metadata["help"]
+        if field.type == "bool":
+            group.add_argument(*names, action="store_true", help=shown)
+            continue
+        shown += "" if field.default is None else f" (default {field.default})"
+        read = _least(1) if field.type == "int" else str
+        group.add_argument(
+            *names, dest=field.name, type=read, default=field.default, metavar=field.metadata["metavar"], help=shown
+        )
 
 
-def _tool_arguments(parser: argparse.ArgumentParser) -> None:
-    tools = parser.add_argument_group("who plays the tools")
-    tools.add_argument(
-        "--tool-actor",
-        "--actor",
-        choices=("grounded", "llm", "ladder"),
-        help="grounded (default), llm (a model), or ladder (a model where the evidence has no answer)",
-    )
-    tools.add_argument("--model", metavar="NAME", help="as the endpoint knows it; its key is in OPENAI_API_KEY")
-    tools.add_argument(
-        "--base-url", metavar="URL", help="an OpenAI-compatible server, such as http://127.0.0.1:8000/v1"
-    )
-    tools.add_argument("--knowledge", choices=KNOWLEDGE, help="what the model may know (default evidence)")
-    tools.add_argument("--cassette", metavar="FILE", help="record responses here; what is there is not asked")
-    tools.add_argument("--replay", action="store_true", help="ask nothing: the cassette, or an outage")
-    tools.add_argument("--prices", type=_prices, metavar="IN,OUT", help="USD per million tokens, for the cost")
+def _tool_arguments(parser: argparse.ArgumentParser, **others: str) -> None:
+    _option_arguments(parser, plugs.ToolOptions, "who writes the tools, and who plays them", **others)
 
 
 _OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
@@ -235,25 +227,9 @@ def build() -> argparse.ArgumentParser:
     command.add_argument(
         "--policy", required=True, metavar="NAME", help=f"{names}, chat, or your own as module:attr (see below)"
     )
-    chat = command.add_argument_group("--policy chat: a model behind an OpenAI-compatible endpoint plays")
-    chat.add_argument("--policy-model", metavar="NAME", help="the model, as the server calls it")
-    chat.add_argument("--policy-base-url", metavar="URL", help="the server, such as http://127.0.0.1:8000/v1 (OpenAI)")
-    chat.add_argument(
-        "--policy-mode", choices=MODES, help="native tool calls (the default), or the text of the environment's grammar"
-    )
-    chat.add_argument("--policy-temperature", type=float, metavar="T", help="of sampling (0)")
-    chat.add_argument(
-        "--policy-prices", type=_list(float), metavar="IN,OUT", help="USD per million tokens, to show what it costs"
-    )
+    _option_arguments(command, plugs.PlayerOptions, "--policy chat: a model behind an OpenAI-compatible endpoint plays")
     command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
-    command.add_argument(
-        "--concurrency",
-        type=_least(1),
-        default=64,
-        metavar="N",
-        help="episodes at a time, if they wait (default 64)",
-    )
     command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
     command.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
     command = add(
@@ -269,11 +245,12 @@ def build() -> argparse.ArgumentParser:
         "Proves each question solvable or says why not; measures leaks and short cuts.",
         "  mtr-env audit MTR-HotpotQA-v0 --source dev.jsonl --json audit.json\n"
         "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200\n"
-        "  mtr-env audit MTR-Synthetic-v0 --limit 50 --actor llm --model tiny --base-url http://127.0.0.1:8000/v1",
+        "  mtr-env audit MTR-Synthetic-v0 --limit 50 --actor llm --tool-model tiny \\\n"
+        "    --tool-base-url http://127.0.0.1:8000/v1",
         _LEGEND,
     )
     _world_arguments(command, _REQUIRED)
-    _tool_arguments(command)
+    _tool_arguments(command, tool_actor="--actor")
     command.add_argument("--seed", type=int, default=0, metavar="S", help="question i has the seed S + i (default 0)")
     command.add_argument("--json", metavar="OUT", help="also write the report to this file")
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
@@ -305,10 +282,8 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
         _FREEZING,
     )
     _question_arguments(command, _REQUIRED.replace(", or --world", ""))
-    tools = command.add_argument_group("tools and their responses")
-    tools.add_argument("--tool-maker", default="template", metavar="NAME", help="template (default), or module:attr")
-    tools.add_argument("--tool-actor", default="grounded", metavar="NAME", help="grounded (default), or module:attr")
-    tools.add_argument(
+    _tool_arguments(command)
+    command.add_argument(
         "--record-policy", type=_list(str), default=[], metavar="NAME,...", help="whose calls to record (see below)"
     )
     command.add_argument("--out", required=True, metavar="DIR", help="the folder; it must be empty or not exist")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import re
 import secrets
@@ -10,35 +11,36 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from mtr_env import world_build
 from mtr_env.audit import audit
 from mtr_env.audit_actor import audit_actor
-from mtr_env.cli import arguments, models, tables
+from mtr_env.cli import arguments, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.progress import Phases, Progress
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
-from mtr_env.evaluate import load_policy, run, score_file, write_json
-from mtr_env.evaluate.players import load_plug
+from mtr_env.evaluate import run, score_file, write_json
 from mtr_env.llm import ChatClient
-from mtr_env.llm.endpoint import Endpoint, read_key
-from mtr_env.llm.lanes import import_openai
 from mtr_env.metrics import metrics
+from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
 from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.reward import unscored
 from mtr_env.rollout import play
+from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.trace import Trace
 from mtr_env.transcript import printable
 from mtr_env.world_files import WorldFolder
 
+Made = TypeVar("Made")
+
 _SYNTHETIC_OPTIONS = ("hops", "distractors", "extra_tools", "noise", "families", "world_seed")
 _OPTIONS = ("source", "split", "corpus", "world", "limit", "max_steps", "rubric", "grammar", *_SYNTHETIC_OPTIONS)
-_OPTION = re.compile(rf'\b({"|".join(_OPTIONS)})=(?:"([^"]*)")?')
+_OPTION = re.compile(rf'\b({"|".join((*_OPTIONS, "tool_actor", "tool_maker"))})=(?:"([^"]*)")?')
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -93,11 +95,22 @@ def _as_options(message: str) -> str:
     return _OPTION.sub(lambda m: f"--{m[1].replace('_', '-')}" + (f" {m[2]}" if m[2] else ""), message)
 
 
-def _game(args: argparse.Namespace, *, say_which: bool = True, **plugs: Any) -> Game:
+def _game(args: argparse.Namespace, make: Callable[..., Game] = make_game, *, say_which: bool = True) -> Game:
     """The game that the arguments ask for. ``say_which``: a data set's sample is not taken without being asked for."""
     _check_which(args, say_which)
     with _usage(_as_options):
-        return make_game(args.id, **_options(args), **plugs)
+        return make(args.id, **_options(args))
+
+
+def _tools(args: argparse.Namespace) -> Tools:
+    _find_modules_here()
+    with _usage():
+        return Tools(_fields(args, ToolOptions))
+
+
+def _fields(args: argparse.Namespace, kind: type[Made]) -> Made:
+    """The options class of :mod:`mtr_env.plugs` with what was given."""
+    return kind(**{field.name: getattr(args, field.name) for field in dataclasses.fields(kind)})  # type: ignore[arg-type]
 
 
 def _check_which(args: argparse.Namespace, say_which: bool) -> None:
@@ -158,21 +171,11 @@ def _find_modules_here() -> None:
 
 
 def _run_run(args: argparse.Namespace) -> None:
+    tools = _tools(args)
+    game = _game(args, tools.game)
     with _usage():
-        asked = models.tool_actor(args)
-    if asked is None:
-        game = _game(args)
-    else:
-        if args.tool_actor in ("grounded", "ladder"):
-            args.corpus = None  # the actor has it
-        game = _game(args, tool_actor=asked.actor)
-    _find_modules_here()
-    for name in _CHAT_OPTIONS if args.policy != "chat" else ():
-        if getattr(args, name) is not None:
-            raise UsageError(f"--{name.replace('_', '-')} is for --policy chat.")
-    with _usage():
-        policy = _chat_agent(args, game) if args.policy == "chat" else load_policy(args.policy, game)
-    agent = policy if isinstance(policy, AutoAgent) else None
+        policy, name = player(args.policy, _fields(args, PlayerOptions), game, args.concurrency)
+    agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
     right = scored = 0
 
@@ -181,15 +184,15 @@ def _run_run(args: argparse.Namespace) -> None:
         if unscored(trace) is None:
             scored += 1
             right += int(metrics(trace).em)
-        cost = f", {_spent(agent)}" if agent else ""
-        progress(done, total, (f"EM {right / scored:.3f}" if scored else "none scored") + cost)
+        said = f"EM {right / scored:.3f}" if scored else "none scored"
+        progress(done, total, ", ".join([said, *_spent(agent, tools)]))
 
     with progress:
         summary = run(
             game,
             policy,
             args.out,
-            policy_name=agent.name if agent else args.policy,
+            policy_name=name,
             episodes=args.episodes,
             seed=args.seed,
             concurrency=args.concurrency,
@@ -198,35 +201,15 @@ def _run_run(args: argparse.Namespace) -> None:
             say=(lambda text: None) if args.quiet else _note,
         )
     print(tables.summary(summary))
-    if agent and not args.quiet:
-        _note(f"spent in this start: {_spent(agent)}")
+    spent = _spent(agent, tools)
+    if spent and not args.quiet:
+        _note(f"spent in this start: {', '.join(spent)}")
 
 
-_CHAT_OPTIONS = ("policy_model", "policy_base_url", "policy_mode", "policy_temperature", "policy_prices")
-
-
-def _chat_agent(args: argparse.Namespace, game: Game) -> AutoAgent:
-    """The player of ``--policy chat``. A missing key or package is said now, and not by each episode."""
-    if args.policy_model is None:
-        raise UsageError("--policy chat needs --policy-model NAME (and --policy-base-url URL, unless it is OpenAI's).")
-    prices = args.policy_prices
-    if prices is not None and len(prices) != 2:
-        raise UsageError(f"--policy-prices takes two numbers, USD per million tokens in and out, found {len(prices)}.")
-    temperature = 0.0 if args.policy_temperature is None else args.policy_temperature
-    client = ChatClient(
-        args.policy_model,
-        base_url=args.policy_base_url,
-        concurrency=args.concurrency,
-        prices=prices and tuple(prices),
-        temperature=temperature,
-    )
-    import_openai()
-    read_key(client.key_variable, Endpoint.of(args.policy_base_url or os.environ.get("OPENAI_BASE_URL") or None))
-    return AutoAgent(client, args.policy_mode or "native", game.grammar)
-
-
-def _spent(agent: AutoAgent) -> str:
-    return tables.spent(agent.client.spent) if isinstance(agent.client, ChatClient) else ""
+def _spent(agent: object, tools: Tools) -> list[str]:
+    """What the models that play the episodes and the tools have used, those that there are."""
+    clients = (("player", agent), ("tools", tools.client))
+    return [f"{who} {tables.spent(client.spent)}" for who, client in clients if isinstance(client, ChatClient)]
 
 
 def _run_score(args: argparse.Namespace) -> None:
@@ -240,11 +223,10 @@ def _run_score(args: argparse.Namespace) -> None:
 
 def _run_audit(args: argparse.Namespace) -> None:
     _check_writable(args.json)
-    with _usage():
-        asked = models.tool_actor(args)
-    game = _game(args)
-    if asked is not None:
-        _audit_actor(args, game, asked)
+    tools = _tools(args)
+    game = _game(args, tools.evidence)
+    if args.tool_actor is not None:
+        _audit_actor(args, game, tools)
         return
     with Progress("questions", args.quiet) as progress:
         report = audit(
@@ -257,23 +239,23 @@ def _run_audit(args: argparse.Namespace) -> None:
     print(tables.audit(report))
 
 
-def _audit_actor(args: argparse.Namespace, game: Game, asked: models.Asked) -> None:
-    with _usage(), Progress("questions", args.quiet) as progress:
+def _audit_actor(args: argparse.Namespace, game: Game, tools: Tools) -> None:
+    if isinstance(game.tool_actor, NoisyToolActor):
+        raise UsageError("An actor is compared with the evidence itself, without noise: leave --noise out.")
+    with _usage():
+        actor = tools.actor(game.tool_actor)
+    client = tools.client
+    with Progress("questions", args.quiet) as progress:
         report = audit_actor(
             game,
-            asked.actor,
+            actor,
             seed=args.seed,
-            spent=asked.spent,
-            on_question=lambda done, total: progress(done, total, _cost(asked)),
+            spent=None if client is None else lambda: client.spent,
+            on_question=lambda done, total: progress(done, total, ", ".join(_spent(None, tools))),
         )
     if args.json is not None:
         write_json(args.json, report)
     print(tables.actor_audit(report))
-
-
-def _cost(asked: models.Asked) -> str:
-    spent = asked.spent() if asked.spent is not None else None
-    return f"${spent.cost:.2f}" if spent is not None and spent.cost is not None else ""
 
 
 def _run_world(args: argparse.Namespace) -> int | None:
@@ -282,32 +264,18 @@ def _run_world(args: argparse.Namespace) -> int | None:
 
 def _build_world(args: argparse.Namespace) -> None:
     _check_which(args, say_which=True)
-    options = _options(args)
-    _find_modules_here()
+    options, tools = _options(args), _tools(args)
     with _usage(_as_options):
-        options |= _plugs(args)
-        with Phases(args.quiet) as progress:
-            manifest = world_build.build(args.id, args.out, record=args.record_policy, on_question=progress, **options)
+        build = world_build.planned(args.id, args.out, record=args.record_policy, **tools.plugs(options))
+    with Phases(args.quiet) as progress:
+        manifest = build(progress)
     print(tables.world(manifest))
-
-
-def _plugs(args: argparse.Namespace) -> dict[str, Any]:
-    """The ToolMaker and the ToolActor asked for, where they are not the default ones."""
-    found = {}
-    for option, kind, method, default in (
-        ("tool_maker", "ToolMaker", "make", "template"),
-        ("tool_actor", "ToolActor", "respond", "grounded"),
-    ):
-        name = getattr(args, option)
-        if ":" in name:
-            found[option] = load_plug(name, kind, method)
-        elif name != default:
-            raise UsageError(f"unknown {kind} {name!r}; expected {default}, or module:attr of your own.")
-    return found
+    if tools.client is not None and not args.quiet:
+        _note(f"spent: {', '.join(_spent(None, tools))}")
 
 
 def _verify_world(args: argparse.Namespace) -> int:
-    with _usage(), Phases(args.quiet) as progress:
+    with Phases(args.quiet) as progress:
         problems = world_build.verify(args.dir, progress)
     for problem in problems:
         print(f"mtr-env: {printable(problem)}", file=sys.stderr)

@@ -93,7 +93,7 @@ def _hub_splits(name: str) -> str:
 
 def spent(spent: Spent) -> str:
     """What a client has used: tokens, and USD where prices are known."""
-    cost = "" if spent.cost is None else f", {spent.cost:.2f} USD"
+    cost = "" if spent.cost is None else f", {spent.cost:.{2 if spent.cost >= 1 else 4}f} USD"
     return f"{spent.input_tokens:,} + {spent.output_tokens:,} tokens{cost}"
 
 
@@ -187,8 +187,7 @@ def actor_audit(report: ActorReport) -> str:
         f"origins: {_counts(report.origins)}; tokens {report.input_tokens} in, {report.output_tokens} out",
     ]
     if report.spent is not None:
-        cost = "no --prices given" if report.spent.cost is None else f"${report.spent.cost:.4f}"
-        lines.append(f"requests {report.spent.requests}, {report.spent.retries} of them again; cost {cost}")
+        lines.append(f"requests {report.spent.requests}, {report.spent.retries} of them again; {spent(report.spent)}")
     lines.append(f"took {report.seconds:.1f} s (`mtr-env audit --help` explains each line)")
     lines += [wrapped(f"outage ({count}): {reason}") for reason, count in report.outage_reasons.items()]
     found = [(d.question_id, f"{d.call} {d.field}: {d.found!r}, not {d.evidence!r}") for d in report.disagreements]

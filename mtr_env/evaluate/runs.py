@@ -23,6 +23,7 @@ from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.players import load_policy
 from mtr_env.evaluate.summary import Summary, summarize
+from mtr_env.llm.endpoint import without_credentials
 from mtr_env.policies.base import AnyPolicy, is_async
 from mtr_env.reward import Rubric
 from mtr_env.rollout import aplay_many, note, play
@@ -181,7 +182,7 @@ def run(
         raise DatasetError(f"--out is a folder, for the run's files; {str(folder)!r} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "traces.jsonl"
-    info = RunInfo(name, seed, episodes, tuple(command), game.setup)
+    info = RunInfo(name, seed, episodes, tuple(map(without_credentials, command)), game.setup)
     with open(path, "a+b") as file:
         _lock(file, path)
         done = _resume(folder, file, info, ids, say)

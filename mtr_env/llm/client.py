@@ -43,12 +43,12 @@ class ChatClient:
     """A model behind an OpenAI-compatible chat endpoint (extra ``llm``).
 
     ``base_url`` is the server's (``http://127.0.0.1:8000/v1``); without it, ``OPENAI_BASE_URL`` or OpenAI itself. The
-    key is read from the environment variable ``key_variable`` when it is needed and kept nowhere; servers other than
-    OpenAI may do without. At most ``concurrency`` requests are under way per event loop, each bounded by ``timeout``
-    seconds from sending to the last byte. What may pass (429, 408, 409, 5xx, timeouts, broken connections, bodies that
-    are no completion) is sent again up to ``retries`` times, after the wait that the server asks for (at most 60 s) or
-    one that doubles from half a second. ``prices`` are USD per million input and output tokens. ``temperature=None``
-    sends none, for models that refuse it.
+    key is read from the environment variable ``key_variable`` at the first request of an event loop and held by that
+    loop's connections alone; servers other than OpenAI may do without. At most ``concurrency`` requests are under way
+    per event loop, each bounded by ``timeout`` seconds from sending to the last byte. What may pass (429, 408, 409,
+    5xx, timeouts, broken connections, bodies that are no completion) is sent again up to ``retries`` times, after the
+    wait that the server asks for (at most 60 s) or one that doubles from half a second. ``prices`` are USD per million
+    input and output tokens. ``temperature=None`` sends none, for models that refuse it.
 
     A server that refuses structured output gets the schema in the prompt from then on. One client may serve many
     threads and event loops; a copy is the client itself, a pickle holds its settings and no credentials. It counts from
@@ -113,6 +113,12 @@ class ChatClient:
     def spent(self) -> Spent:
         """What was used so far in this process."""
         return self._tally.spent(self.prices)
+
+    def check(self) -> None:
+        """Raises now what would end every request: ``ImportError`` without the package, :class:`ModelError` without a
+        key where one is needed."""
+        import_openai()
+        read_key(self.key_variable, self._endpoint)
 
     async def complete(
         self,

@@ -13,6 +13,7 @@ from mtr_env.errors import InfrastructureError
 OPENAI = "https://api.openai.com/v1"
 _NO_KEY = "none"  # servers without keys want the header nevertheless
 _MARK = "[hidden]"
+_CREDENTIALS = re.compile(r"//[^/\s]*@")
 _SECRET_LIKE = re.compile(r"(?i:\b(?:bearer|basic)\s+[^\s\"',;]+)|\b(?:sk|hf|gsk|xai|nvapi)[-_][\w*-]{6,}|//[^/\s@]+@")
 
 
@@ -75,6 +76,15 @@ def read_key(variable: str, endpoint: Endpoint) -> str:
     if not (key.isascii() and key.isprintable()):
         raise ModelError(f"The environment variable {variable} holds characters that no key has; set it again.")
     return key or _NO_KEY
+
+
+def without_credentials(text: str) -> str:
+    """A text (a command, a setting) that may be kept: user and password of a URL in it are hidden.
+
+    >>> without_credentials("--tool-base-url=http://bob:secret@10.0.0.1/v1")
+    '--tool-base-url=http://[hidden]@10.0.0.1/v1'
+    """
+    return _CREDENTIALS.sub(f"//{_MARK}@", text)
 
 
 def scrub(text: str, secrets: tuple[str, ...]) -> str:

@@ -15,6 +15,8 @@ from mtr_env.policies.native import MODES, Mode
 from mtr_env.text import as_unicode
 from mtr_env.trace import Trace
 
+_EPISODES = 65_536  # whose use an agent remembers
+
 
 class EpisodeUsage(Struct, frozen=True):
     """What one episode has used: answered requests, tokens, and USD (``None`` without prices)."""
@@ -59,7 +61,8 @@ class AutoAgent:
         return AutoPlayer(self, trace)
 
     def usage(self, question_id: str, seed: int) -> EpisodeUsage:
-        """What the episode of this question and seed has used so far, the last time it was played here."""
+        """What the episode of this question and seed has used so far, the last time it was played here; 0 when
+        65,536 others were played since."""
         return self._usage.get((question_id, seed), EpisodeUsage())
 
 
@@ -92,6 +95,8 @@ class AutoPlayer:
         used = self._agent.usage(*self._key)
         prices = getattr(self._agent.client, "prices", None)
         cost = None if prices is None else (used.cost or 0.0) + (read * prices[0] + written * prices[1]) / 1e6
-        self._agent._usage[self._key] = EpisodeUsage(
-            used.requests + 1, used.input_tokens + read, used.output_tokens + written, cost
-        )
+        known = self._agent._usage
+        known.pop(self._key, None)  # so that the one used last stands last
+        known[self._key] = EpisodeUsage(used.requests + 1, used.input_tokens + read, used.output_tokens + written, cost)
+        if len(known) > _EPISODES:
+            del known[next(iter(known))]

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from mtr_env import draw
 from mtr_env.contract import Contract
-from mtr_env.errors import InfrastructureError
+from mtr_env.errors import InfrastructureError, ToolsetError
 from mtr_env.llm.answers import Chat, again, read_json
 from mtr_env.llm.client import Completion
 from mtr_env.llm.loop import run
@@ -46,7 +46,8 @@ class LLMToolActor:
     call that did not ask for it, ``"refuse"`` treats it like a broken schema, ``"off"`` does not look. Where an
     answer that has to be written anew holds the final answer, the model is not shown it.
 
-    Raises :class:`~mtr_env.llm.ModelError` when the endpoint cannot answer: the episode ends unscored.
+    Raises :class:`~mtr_env.llm.ModelError` when the endpoint cannot answer: the episode ends unscored; and
+    :class:`~mtr_env.errors.ToolsetError` for a question without paragraphs where they are what it may know.
     """
 
     remote = True
@@ -116,6 +117,11 @@ class LLMToolActor:
         return Response(_invalid(request.spec, verdict), sources, "llm", usage, ", ".join([*note, "invalid"]))
 
     def _messages(self, request: ToolRequest) -> list[dict[str, Any]]:
+        if self.knowledge == "evidence" and not request.view.paragraphs:
+            raise ToolsetError(
+                f"Question {request.view.id!r} has no paragraphs, so with knowledge 'evidence' the model has nothing "
+                "to answer from: give knowledge='closed_book' (--knowledge closed_book)."
+            )
         if self.knowledge == "evidence":
             known = prompt.evidence_block(request.view, request.call, self.evidence_chars)
         elif self.knowledge == "gold_hint":
