@@ -3,7 +3,8 @@
     python -m train.pretrain --out train/base
 
 The rows are of three kinds; only what can be known has a label. The first steps have the first kind only, because
-reading builds on copying.
+reading builds on copying. In the end the grammar's tags, which no text holds, get embeddings near those of what stands
+in their places in plain text.
 
 - *copying*: random tokens, pieces of which come again later. To predict them is to find where this token stood before
   and to say what followed it. The grammar's tags occur here as random tokens among all others, and nowhere else.
@@ -41,7 +42,6 @@ from train.tokenizer import build
 ROPE_THETA = 10_000.0
 WORLD_SEED = 1_000_003  # no split of the world that anything is trained or measured on
 LENGTHS = (224, 224, 224, 448)  # tokens a row, by turns: as long as episodes are
-SAVE_EVERY = 1000
 
 
 @dataclass
@@ -286,6 +286,27 @@ def rate(step: int, steps: int) -> float:
     return max(0.02, min((step + 1) / (0.02 * steps), 1 - step / steps))
 
 
+# What stands in plain text where a tag stands in a trace. The tags occur in no text, so their own embeddings say nothing.
+PLACES = {
+    "<think>": "\n",
+    "<answer>": "\n",
+    "</answer>": ".",
+    '<tool_call>\n{"name":"': " ",
+    '</think>\n<tool_call>\n{"name":"': " ",
+    '","arguments":{"': " ",
+}
+
+
+def begin_tags(model: LlamaForCausalLM, tokenizer: Any) -> None:
+    """Gives the grammar's tags, as is usual for new tokens, embeddings that begin near those of tokens already known:
+    what follows a tag is then what follows there in plain text, for instance a name in the place of an answer."""
+    embeddings = model.get_input_embeddings().weight
+    with torch.no_grad():
+        for tag, known in PLACES.items():
+            (at,), (like,) = tokenizer.encode(tag), tokenizer.encode(known)
+            embeddings[at] = embeddings[like] + 0.1 * embeddings[at]
+
+
 def save(model: LlamaForCausalLM, tokenizer: Any, args: Args) -> None:
     """The checkpoint and how it was made."""
     args.out.mkdir(parents=True, exist_ok=True)
@@ -321,8 +342,7 @@ def main(argv: list[str] | None = None) -> None:
             print(
                 f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True
             )
-        if step % SAVE_EVERY == SAVE_EVERY - 1:
-            save(model, tokenizer, args)
+    begin_tags(model, tokenizer)
     save(model, tokenizer, args)
 
 
