@@ -2,18 +2,19 @@
 
     python -m train.pretrain --out train/base
 
-The rows are of three kinds; only what can be known has a label. The first steps have the first kind only, because
-reading builds on copying. In the end the grammar's tags, which no text holds, get embeddings near those of what stands
-in their places in plain text.
+The first steps are *copying* alone, because reading builds on it: random tokens, pieces of which come again later. To
+predict them is to find where this token stood before and to say what followed it. The grammar's tags occur here as
+random tokens among all others, and nowhere else. Then most rows are texts, and only what can be known has a label:
 
-- *copying*: random tokens, pieces of which come again later. To predict them is to find where this token stood before
-  and to say what followed it. The grammar's tags occur here as random tokens among all others, and nowhere else.
-- *reading*: two paragraphs of the embedded world, then plain questions about them with their answers ("Who directed The
-  Silver Harbor? Ida Sexton.").
-- *following*: a multi-hop question and, as plain text, the simple questions that it is made of. Single facts stand
-  before it, and each simple question has its answer; or the facts stand after the simple question that they answer.
+- *reading*: paragraphs of the embedded world, then plain questions about them with their answers ("Who directed The
+  Silver Harbor? Ida Sexton.");
+- *remembering*: the same about facts on lines, as questions with answers or as records;
+- *using*: a manual of tools, then single questions and which tool answers each;
+- *decomposing*: single facts, then a multi-hop question and the simple questions that it is made of, answered;
+- *following*: a multi-hop question and its simple questions, where a record that answers stands after each.
 
-The world's seed is another than that of any split of it, and the names are those of its training split.
+In the end the grammar's tags, which no text holds, get embeddings near those of what stands in their places in plain
+text. The world's seed is another than that of any split of it, and the names are those of its training split.
 """
 
 from __future__ import annotations
@@ -286,7 +287,7 @@ def rate(step: int, steps: int) -> float:
     return max(0.02, min((step + 1) / (0.02 * steps), 1 - step / steps))
 
 
-# What stands in plain text where a tag stands in a trace. The tags occur in no text, so their own embeddings say nothing.
+# What stands in plain text where a tag stands in a trace. No text has tags, so their own embeddings say nothing.
 PLACES = {
     "<think>": "\n",
     "<answer>": "\n",
