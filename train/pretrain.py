@@ -1,6 +1,7 @@
 """Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer tag.
 
-    python -m train.pretrain --out train/base
+    python -m train.pretrain --out runs/base
+    python -m train.pretrain --start runs/base --steps 600 --lr 1e-3 --seed 1 --out train/base
 
 The first steps are *copying* alone, because reading builds on it: random tokens, pieces of which come again later. To
 predict them is to find where this token stood before and to say what followed it. The grammar's tags occur here as
@@ -13,8 +14,10 @@ random tokens among all others, and nowhere else. Then most rows are texts, and 
 - *decomposing*: single facts, then a multi-hop question and the simple questions that it is made of, answered;
 - *following*: a multi-hop question and its simple questions, where a record that answers stands after each.
 
-In the end the grammar's tags, which no text holds, get embeddings near those of what stands in their places in plain
-text. The world's seed is another than that of any split of it, and the names are those of its training split.
+The second command goes on with the words of names exchanged for one another, row by row: names come from few words, and
+a model that has learnt which follow each other guesses a name instead of reading it. In the end the grammar's tags,
+which no text holds, get the embeddings of what stands in their places in plain text. The world's seed is another
+than that of any split of it, and the names are those of its training split.
 """
 
 from __future__ import annotations
@@ -24,6 +27,8 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -37,6 +42,7 @@ from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.toolmakers.specs import CALCULATE, FIND_IN_PAGE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
 from mtr_env.trace import Call
 from mtr_env.worlds.synthetic_text import ASK
+from mtr_env.worlds.synthetic_words import NAME_WORDS, names
 from train.options import option, parse
 from train.tokenizer import build
 
@@ -50,6 +56,7 @@ class Args:
     """The recipe of the base model."""
 
     out: Path = option(Path("train/base"), "where the checkpoint goes")
+    start: Path | None = option(None, "a checkpoint of this program to go on from, with the names exchanged")
     steps: int = option(8000, "optimisation steps")
     copying: int = option(250, "the first steps, on random tokens only")
     batch_tokens: int = option(4480, "tokens a step")
@@ -120,9 +127,10 @@ Pieces = list[tuple[str, bool]]  # a text in pieces, and whether one that has re
 class Author:
     """Writes the rows that are text, without end."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, exchange: bool = False) -> None:
         self.tokenizer = build()
         self.random = Random(seed)
+        self.exchange = exchange
         world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000).world
         self.questions = (world.question(question_id) for question_id in world.ids)
         self.kinds = {self.reading: 1, self.remembering: 2, self.using: 1, self.decomposing: 1, self.following: 4}
@@ -137,7 +145,19 @@ class Author:
                 tokens = self.tokenizer.encode(text)
                 ids += tokens
                 labels += tokens if known else [-100] * len(tokens)
-        return ids[:length], labels[:length]
+        ids, labels = ids[:length], labels[:length]
+        return self._exchanged(ids, labels) if self.exchange else (ids, labels)
+
+    def _exchanged(self, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
+        """A row with each word of names exchanged for another, the same one everywhere in the row, so that a name can
+        be read and not guessed from its first word. No name of the other splits comes of it."""
+        words, elsewhere = _words_of_names()
+        found = sorted({token for token in ids if token in words})
+        while True:
+            to = dict(zip(found, self.random.sample(sorted(words), len(found)), strict=True))
+            changed = [to.get(token, token) for token in ids]
+            if elsewhere.isdisjoint(pairwise([token for token in changed if token in words])):
+                return changed, [to.get(label, label) for label in labels]
 
     def reading(self) -> Pieces:
         """One or two paragraphs with questions about their facts; the answers can be known."""
@@ -257,6 +277,18 @@ class Author:
         return f'"{subject}":"{fact.subject}","{value}":["{fact.object}"]'
 
 
+@cache
+def _words_of_names() -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
+    """The tokens of the words of names, and the two tokens of each name of the splits other than ``train``."""
+    tokenizer = build()
+
+    def tokens(text: str) -> tuple[int, ...]:
+        return tuple(tokenizer.encode(" ".join(word for word in text.split() if word not in ("The", "of", "&"))))
+
+    others = [name for split, kinds in names().items() if split != "train" for kind in kinds.values() for name in kind]
+    return frozenset(tokens(" ".join(NAME_WORDS))), frozenset(pair for pair in map(tokens, others) if len(pair) == 2)
+
+
 def make_batch(
     generator: torch.Generator, rows: int, length: int, vocabulary: int, author: Author | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -299,13 +331,13 @@ PLACES = {
 
 
 def begin_tags(model: LlamaForCausalLM, tokenizer: Any) -> None:
-    """Gives the grammar's tags, as is usual for new tokens, embeddings that begin near those of tokens already known:
-    what follows a tag is then what follows there in plain text, for instance a name in the place of an answer."""
+    """Gives the grammar's tags, as is usual for new tokens, the embeddings of tokens already known: what follows a tag
+    is then what follows there in plain text, for instance a name in the place of an answer."""
     embeddings = model.get_input_embeddings().weight
     with torch.no_grad():
         for tag, known in PLACES.items():
             (at,), (like,) = tokenizer.encode(tag), tokenizer.encode(known)
-            embeddings[at] = embeddings[like] + 0.1 * embeddings[at]
+            embeddings[at] = embeddings[like]
 
 
 def save(model: LlamaForCausalLM, tokenizer: Any, args: Args) -> None:
@@ -313,7 +345,8 @@ def save(model: LlamaForCausalLM, tokenizer: Any, args: Args) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(args.out)
     tokenizer.save_pretrained(args.out)
-    (args.out / "recipe.json").write_text(json.dumps({**asdict(args), "out": args.out.name}, indent=2) + "\n")
+    recipe = {**asdict(args), "out": args.out.name}
+    (args.out / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -321,16 +354,16 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(Args, "pretrain", __doc__.split("\n", 1)[0], argv)
     torch.manual_seed(args.seed)
     tokenizer = build()
-    model = make_model(args, len(tokenizer))
+    model = LlamaForCausalLM.from_pretrained(args.start) if args.start else make_model(args, len(tokenizer))
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(tokenizer)} tokens")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, args.steps))
     generator = torch.Generator().manual_seed(args.seed)
-    author = Author(args.seed)
+    author = Author(args.seed, exchange=args.start is not None)
     started = time.perf_counter()
     for step in range(args.steps):
         length = LENGTHS[step % len(LENGTHS)]
-        writes = author if step >= args.copying else None
+        writes = author if args.start or step >= args.copying else None
         ids, labels = make_batch(generator, args.batch_tokens // length, length, len(tokenizer), writes)
         loss, right = loss_of(model, ids, labels)
         loss.backward()
