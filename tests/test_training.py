@@ -77,6 +77,36 @@ def test_the_texts_of_the_base_model_hold_no_trace_and_label_only_what_can_be_kn
         assert all(label in (-100, token) for token, label in zip(ids, labels, strict=True))
 
 
+def test_exchanged_words_make_new_names_and_none_of_another_split() -> None:
+    from mtr_env.worlds.synthetic_words import names
+    from train.pretrain import Author
+
+    plain, exchanged = Author(seed=5), Author(seed=5, exchange=True)
+    decode = plain.tokenizer.decode
+    others = [name for split, kinds in names().items() if split != "train" for kind in kinds.values() for name in kind]
+    for _ in range(20):
+        (ids, labels), (changed, changed_labels) = plain.row(224), exchanged.row(224)
+        plain.random.setstate(exchanged.random.getstate())  # the exchange draws, too
+        assert len(changed) == 224 and changed != ids
+        to = dict(zip(ids, changed, strict=True))
+        assert [to[token] for token in ids] == changed and len({*to.values()}) == len(to)
+        assert [to.get(label, label) for label in labels] == changed_labels
+        text = decode(changed)
+        assert not any(name in text for name in others)
+
+
+def test_the_grammars_tags_begin_as_what_stands_in_their_places(model: Path) -> None:
+    from train.models import load
+    from train.pretrain import PLACES
+
+    loaded, tokenizer = load(str(model), 1024)
+    embeddings = loaded.get_input_embeddings().weight
+    for tag, known in PLACES.items():
+        (at,), (like,) = tokenizer.encode(tag), tokenizer.encode(known)
+        assert at != like and at != tokenizer.unk_token_id
+        assert embeddings[at].equal(embeddings[like])
+
+
 def test_an_example_of_the_base_model_tells_what_its_answer_follows_from() -> None:
     from train.pretrain import Author
 
