@@ -162,8 +162,8 @@ def draw_curves(out: Path) -> Path:
     for stage, label in (("sft", "SFT"), ("control", "control (more SFT)")):
         left.plot(*series(stage, "loss"), label=label)
     left.set(title="Warm start", xlabel="step", ylabel="loss on the policy's tokens", yscale="log")
-    right.plot(*series("grpo", "mtr/reward"), label="reward of the rollouts (T = 1)", alpha=0.5)
-    right.plot(*series("grpo", "mtr/em"), label="EM of the rollouts (T = 1)", alpha=0.5)
+    right.plot(*series("grpo", "mtr/reward"), label="reward of the rollouts (sampled)", alpha=0.5)
+    right.plot(*series("grpo", "mtr/em"), label="EM of the rollouts (sampled)", alpha=0.5)
     right.plot(*series("grpo", "eval/em"), "o-", label="EM, validation questions (greedy)")
     right.set(title="GRPO", xlabel="step", ylim=(0, 1))
     for axes in (left, right):
