@@ -105,7 +105,7 @@ class MTREnv(gym.Env[str, str]):
             action = check_action(action)
         if self._over:
             raise gym.error.ResetNeeded(f"The episode has ended ({trace.stop_reason}); call reset() first.")
-        if trace.stop_reason is None:  # else there are no tools, and it was over as it began
+        if stage.toolset.tools or trace.stop_reason is None:  # else it was over as it began: no tools could be made
             self._trace = trace = drive(stage, trace, action, self.game.tool_actor)
         result = outcome(self.game, trace)
         self._over = result[2] or result[3]

@@ -225,10 +225,14 @@ class Turn:
     def trace(self) -> Trace:
         """The trace with this step."""
         decision, before = self._decision, self._before
-        responses: list[Response | None] = [None] * len(decision.calls)
-        texts = [""] * len(decision.calls)
-        for number, shown in zip(decision.runnable, self._shown, strict=False):
-            responses[number], texts[number] = shown.response, shown.text
+        if len(self._shown) == len(decision.calls) == 1:  # nearly always
+            shown = self._shown[0]
+            responses: list[Response | None] = [shown.response]
+            texts = [shown.text]
+        else:
+            responses, texts = [None] * len(decision.calls), [""] * len(decision.calls)
+            for number, shown in zip(decision.runnable, self._shown, strict=False):
+                responses[number], texts[number] = shown.response, shown.text
         for fault in self._faults:
             if fault.call is None:
                 texts = [self._stage.show_fault("", fault)]
