@@ -9,6 +9,7 @@ import msgspec
 from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError, InfrastructureError
+from mtr_env.memo import Recent
 from mtr_env.question import Question, WorldInfo
 from mtr_env.tool import Toolset
 from mtr_env.toolactors.base import ToolActor
@@ -36,7 +37,7 @@ class FrozenWorld:
         cut = f":first{len(self._ids)}" if len(self._ids) < len(ids) else ""
         self._info = replace(manifest.world, fingerprint=f"{manifest.hash}{cut}")
         self._decode = msgspec.json.Decoder(Question).decode
-        self._kept: dict[str, Question] = {}  # the question used last stands last
+        self._kept: Recent[str, Question] = Recent(KEPT)
 
     @property
     def info(self) -> WorldInfo:
@@ -51,20 +52,15 @@ class FrozenWorld:
     def question(self, question_id: str) -> Question:
         """The question with this id; raises :class:`UnknownQuestionError` for an unknown one, and
         :class:`~mtr_env.errors.DatasetError` when its line is damaged."""
-        question = self._kept.pop(question_id, None)
-        if question is None:
-            if question_id not in self._known:
-                raise unknown_question(question_id, self._ids)
-            line = self.folder.questions[question_id]
-            question = self.folder.read(QUESTIONS, line, self._decode)
-            if question.id != question_id:
-                raise DatasetError(
-                    f"{self.folder.path / QUESTIONS}, line {line.number}: it has the id {question.id!r}."
-                )
-        self._kept[question_id] = question
-        if len(self._kept) > KEPT:
-            for oldest in list(self._kept)[:-KEPT]:
-                self._kept.pop(oldest, None)
+        return self._kept.get(question_id, self._read)
+
+    def _read(self, question_id: str) -> Question:
+        if question_id not in self._known:
+            raise unknown_question(question_id, self._ids)
+        line = self.folder.questions[question_id]
+        question = self.folder.read(QUESTIONS, line, self._decode)
+        if question.id != question_id:
+            raise DatasetError(f"{self.folder.path / QUESTIONS}, line {line.number}: it has the id {question.id!r}.")
         return question
 
     def __deepcopy__(self, memo: object) -> FrozenWorld:

@@ -1,4 +1,4 @@
-"""Two small caches: what was derived once from a question serves every episode of it, and what is asked again is
+"""Small caches: what was derived once from a question serves every episode of it, and what is asked again is
 remembered."""
 
 from __future__ import annotations
@@ -40,6 +40,30 @@ class IdentityCache(Generic[Source, Derived]):
             self._entries.pop(next(iter(tuple(self._entries)), 0), None)
         self._entries[id(source)] = (source, derived)
         return derived
+
+
+class Recent(Generic[Key, Value]):
+    """Remembers ``make(key)`` for the ``size`` keys used last. Each call on the dict is atomic, so no lock is needed.
+
+    >>> recent = Recent(2)
+    >>> [recent.get(key, str.upper) for key in ("a", "b", "a", "c")], recent.get("a", str.title)
+    (['A', 'B', 'A', 'C'], 'A')
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._entries: dict[Key, Value] = {}  # the one used last stands last
+
+    def get(self, key: Key, make: Callable[[Key], Value]) -> Value:
+        """What ``make`` returned for this key, or returns now; what it raises is not remembered."""
+        value = self._entries.pop(key, None)
+        if value is None:
+            value = make(key)
+        self._entries[key] = value
+        if len(self._entries) > self._size:
+            for oldest in list(self._entries)[: -self._size]:
+                self._entries.pop(oldest, None)
+        return value
 
 
 class Memo(Generic[Key, Value]):

@@ -25,6 +25,7 @@ Mode = Literal["live", "record", "replay"]
 """``live`` never reads and never writes; ``record`` reads, else asks and writes; ``replay`` reads, and never asks."""
 
 Value = TypeVar("Value")
+Found = TypeVar("Found")
 
 
 class Shelf(Protocol):
@@ -108,6 +109,17 @@ def only_plug(
             f"Give inner=, {fix}."
         )
     return found[0]
+
+
+def _or_error(step: Callable[[], Found]) -> Found | Exception:
+    """What a step returns, or what it raises, of whatever class: in a batch the failure of one is a value. A
+    ``ToolsetError`` is a mistake in the set-up and is raised."""
+    try:
+        return step()
+    except ToolsetError:
+        raise
+    except Exception as error:
+        return error
 
 
 class Recorder(Generic[Value]):
@@ -226,12 +238,7 @@ class Recorder(Generic[Value]):
                 raise answer
             return answer  # type: ignore[no-any-return]
 
-        try:
-            return self.play(key, name, ask)
-        except ToolsetError:
-            raise
-        except Exception as error:
-            return error
+        return _or_error(lambda: self.play(key, name, ask))
 
     def _find(self, key: str, name: Callable[[], str]) -> Value | None:
         """What is recorded; in a replay an outage is raised again, and a miss is one."""
@@ -256,12 +263,7 @@ class Recorder(Generic[Value]):
             raise _raisable(failure)
 
     def _found(self, key: str, name: Callable[[], str]) -> Value | Exception | None:
-        try:
-            return self._find(key, name)
-        except ToolsetError:
-            raise
-        except Exception as error:
-            return error
+        return _or_error(lambda: self._find(key, name))
 
     def _again(self, key: str) -> Value | None:
         """Looks once more when the flight is ours: somebody's may have landed since the first look."""
@@ -272,10 +274,7 @@ class Recorder(Generic[Value]):
         return found
 
     def _again_found(self, key: str) -> Value | Exception | None:
-        try:
-            return self._again(key)
-        except Exception as error:
-            return error
+        return _or_error(lambda: self._again(key))
 
     def _shared(self, landed: Value | Exception) -> Value:
         self._flights.count(hit=True)

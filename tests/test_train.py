@@ -207,3 +207,14 @@ def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
             args.check()
         if program == "grpo":
             grpo.check(args)
+
+
+def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from train import demo
+
+    with pytest.raises(SystemExit):
+        demo.main(["--stages", "nothing", "--out", str(tmp_path / "run")])
+    assert "there is no recipe 'nothing'; expected one of" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -197,9 +197,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
     began = time.perf_counter()
+    game = parse(measure.Args, "measure", "", ["--recipe", args.stages]).game(args.episodes)
     args.out.mkdir(parents=True, exist_ok=True)
     remember_settings(args)
-    game = parse(measure.Args, "measure", "", ["--recipe", args.stages]).game(args.episodes)
     info = game.world.info
     print(f"World: {info.name}, split {info.split}, {len(game.world.ids)} questions, fingerprint {info.fingerprint}\n")
     print("One episode, played by the oracle:\n")

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError
+from mtr_env.memo import Recent
 from mtr_env.question import Evidence, Fact, Question, WorldInfo
 from mtr_env.text import contains_words, fold, name_key
 from mtr_env.worlds import bamboogle, hotpotqa, hub, musique, twowiki
@@ -56,7 +57,7 @@ class DatasetWorld:
         self._info = info
         self._rows = {row.question_id: row for row in rows}
         self._ids = tuple(self._rows)
-        self._kept: dict[str, Question] = {}  # the question used last stands last
+        self._kept: Recent[str, Question] = Recent(KEPT)
 
     @property
     def info(self) -> WorldInfo:
@@ -70,20 +71,16 @@ class DatasetWorld:
 
     def question(self, question_id: str) -> Question:
         """The question with this id; raises :class:`UnknownQuestionError` for an unknown one."""
-        question = self._kept.pop(question_id, None)
-        if question is None:
-            row = self._rows.get(question_id)
-            if row is None:
-                raise unknown_question(question_id, self._ids)
-            from mtr_env.worlds.extract import extract_facts  # its patterns take long to compile
+        return self._kept.get(question_id, self._make)
 
-            question = row.to_question()
-            question = with_stating_facts(with_facts(question, extract_facts(question.paragraphs)))
-        self._kept[question_id] = question
-        if len(self._kept) > KEPT:
-            for oldest in list(self._kept)[:-KEPT]:  # each call on the dict is atomic, so no lock is needed
-                self._kept.pop(oldest, None)
-        return question
+    def _make(self, question_id: str) -> Question:
+        row = self._rows.get(question_id)
+        if row is None:
+            raise unknown_question(question_id, self._ids)
+        from mtr_env.worlds.extract import extract_facts  # its patterns take long to compile
+
+        question = row.to_question()
+        return with_stating_facts(with_facts(question, extract_facts(question.paragraphs)))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DatasetWorld:
         return self
