@@ -24,7 +24,7 @@ from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import log_outage, respond
+from mtr_env.toolactors.border import arespond, log_outage, respond
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace
 from mtr_env.version import __version__
@@ -260,6 +260,14 @@ def drive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
     turn = Turn(stage, trace, action)
     while turn.waiting is not None:
         turn.receive(respond(actor, turn.waiting))
+    return turn.trace()
+
+
+async def adrive(stage: Stage, trace: Trace, action: str, actor: ToolActor) -> Trace:
+    """As :func:`drive`, awaiting the actor where it can be awaited."""
+    turn = Turn(stage, trace, action)
+    while turn.waiting is not None:
+        turn.receive(await arespond(actor, turn.waiting))
     return turn.trace()
 
 

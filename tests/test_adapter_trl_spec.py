@@ -173,21 +173,22 @@ def test_every_rollout_of_a_question_has_one_seed() -> None:
     spec, again, other = MTRSpec(HOTPOT), MTRSpec(HOTPOT), MTRSpec(HOTPOT, seed=1)
     ids = [*spec.environment_factory]
     episode = started(spec)
-    seed = episode._trace.seed
+    seed = episode._session.trace.seed
     episode.reset(**spec.rows[0])
-    assert seed == episode._trace.seed == started(spec)._trace.seed == started(again)._trace.seed
-    assert len({seed, started(other)._trace.seed, started(spec, ids[1])._trace.seed}) == 3
+    assert {started(same)._session.trace.seed for same in (spec, again)} == {seed} == {episode._session.trace.seed}
+    assert len({seed, started(other)._session.trace.seed, started(spec, ids[1])._session.trace.seed}) == 3
 
 
 def test_nothing_of_an_episode_outlives_its_reset() -> None:
     spec = MTRSpec(HOTPOT)
     episode = started(spec)
     assert episode.reset(**spec.rows[0]) is None  # nothing is added to the prompt
-    fresh = dict(vars(episode))
+    names, begun = {*vars(episode)}, episode._session.trace
     call(episode, "search", query="x")
     call(episode, "submit_answer", answer="x")
     episode.reset(**spec.rows[0])
-    assert vars(episode) == fresh
+    assert {*vars(episode)} == names
+    assert episode._session.trace == begun
     assert {name for name in vars(type(episode)) if not callable(getattr(episode, name))} >= {"_question_id", "_seed"}
 
 
@@ -223,7 +224,7 @@ def test_the_oracles_calls_give_the_trace_and_reward_of_plain_gymnasium(env_id: 
         contents = [grammar_.parse_observation(text)[0].content for text in observations[:-1]]
         assert [json.loads(text) for text in seen] == contents
         assert paid(spec, submitted, said("Done.")) == paid(spec, episode, said(answer)) == reward
-        assert encode(submitted._trace) == encode(episode._trace) == encode(trace)
+        assert encode(submitted._session.trace) == encode(episode._session.trace) == encode(trace)
 
 
 def test_noise_is_the_same_as_in_plain_gymnasium() -> None:
@@ -234,7 +235,7 @@ def test_noise_is_the_same_as_in_plain_gymnasium() -> None:
         for made in calls:
             getattr(episode, made.name)(**made.arguments)
         trace, _, _ = gymnasium(spec, episode, [*map(spec.game.grammar.render_call, calls)])
-        assert encode(trace) == encode(episode._trace)
+        assert encode(trace) == encode(episode._session.trace)
 
 
 def test_a_wrong_answer_earns_what_it_earns_in_plain_gymnasium() -> None:
@@ -246,7 +247,7 @@ def test_a_wrong_answer_earns_what_it_earns_in_plain_gymnasium() -> None:
         spec, episode, [render.render_call(Call("search", {"query": "who"})), render.render_answer("Nobody")]
     )
     assert paid(spec, episode, said(" Nobody\n")) == reward > 0
-    assert episode._trace == trace
+    assert episode._session.trace == trace
 
 
 @pytest.mark.parametrize("grammar", ["hermes", "react"])
@@ -271,7 +272,7 @@ def test_bad_arguments_give_the_error_and_the_trace_of_plain_gymnasium(grammar: 
     trace, [observation], _ = gymnasium(spec, episode, [render.render_call(Call("search", arguments))])
     assert shown["error"]["code"] == "invalid_arguments"
     assert [shown] == [result.content for result in render.parse_observation(observation)]
-    assert episode._trace == trace
+    assert episode._session.trace == trace
     assert [fault.kind for fault in trace.faults] == ["invalid_arguments"]
 
 
@@ -288,10 +289,10 @@ def test_nothing_in_the_arguments_makes_a_tool_raise(grammar: str) -> None:
             argument = "query" if name == "search" else "answer"
             error = call(episode, name, **{argument: value})["error"]
             assert error["code"] in ("malformed_action", "invalid_arguments"), value
-        assert len(episode._trace.steps) == min(2 * number, 20)
-    assert {fault.blame for fault in episode._trace.faults} == {"policy"}
-    assert episode._trace.stop_reason is None
-    assert encode(episode._trace)
+        assert len(episode._session.trace.steps) == min(2 * number, 20)
+    assert {fault.blame for fault in episode._session.trace.faults} == {"policy"}
+    assert episode._session.trace.stop_reason is None
+    assert encode(episode._session.trace)
 
 
 @pytest.mark.parametrize("arguments", [{}, {"answer": 5}, {"answer": "x", "sure": True}, {"final": "x"}])
@@ -300,18 +301,18 @@ def test_a_bad_submission_is_a_fault_that_the_policy_sees_and_no_answer(argument
     shown = call(episode, "submit_answer", **arguments)
     assert shown["error"]["code"] == "invalid_arguments"
     assert "submit_answer" in shown["error"]["message"]
-    [step] = episode._trace.steps
+    [step] = episode._session.trace.steps
     assert [fault.kind for fault in step.faults] == ["invalid_arguments"] and step.answer is None
     assert json.dumps(shown["error"]["message"])[1:-1] in step.observation
     assert call(episode, "submit_answer", answer="x")["status"] == "ok"
-    assert episode._trace.answer == "x"
+    assert episode._session.trace.answer == "x"
 
 
 def test_each_of_two_parallel_calls_is_a_step() -> None:
     episode = started(MTRSpec(HOTPOT))
     call(episode, "search", query="x")
     call(episode, "search", query="y")
-    assert [len(step.calls) for step in episode._trace.steps] == [1, 1]
+    assert [len(step.calls) for step in episode._session.trace.steps] == [1, 1]
 
 
 def test_calls_after_the_end_return_an_error_and_change_nothing() -> None:
@@ -320,13 +321,13 @@ def test_calls_after_the_end_return_an_error_and_change_nothing() -> None:
     call(answered, "submit_answer", answer="x")
     call(truncated, "search", query="x")
     call(truncated, "search", query="x")
-    assert (answered._trace.stop_reason, truncated._trace.stop_reason) == ("answer", "max_steps")
+    assert (answered._session.trace.stop_reason, truncated._session.trace.stop_reason) == ("answer", "max_steps")
     for episode in (answered, truncated):
-        trace = episode._trace
+        trace = episode._session.trace
         for name, arguments in [("search", {"query": "y"}), ("submit_answer", {"answer": "y"}), ("search", {})]:
             assert call(episode, name, **arguments)["error"]["code"] == "episode_over"
         paid(spec, episode, said("y"))
-        assert episode._trace is trace
+        assert episode._session.trace is trace
 
 
 # -------------------------------------------------------------------------------------------------- the reward function
@@ -354,7 +355,7 @@ def test_the_last_message_answers_when_it_calls_no_tool(completion: list[dict[st
     spec = MTRSpec(HOTPOT)
     episode = started(spec)
     assert paid(spec, episode, completion) == 0.0
-    assert episode._trace.answer == answer
+    assert episode._session.trace.answer == answer
     assert paid(spec, episode, completion) == 0.0  # asked again
 
 
@@ -362,8 +363,8 @@ def test_the_answer_that_the_grammar_reads_keeps_its_thought() -> None:
     spec = MTRSpec(HOTPOT, grammar="react")
     episode = started(spec)
     paid(spec, episode, said("Thought: so.\nFinal Answer: Paris"))
-    assert episode._trace.answer == "Paris"
-    assert spec.game.grammar.thought(episode._trace.steps[0].action) == "so."
+    assert episode._session.trace.answer == "Paris"
+    assert spec.game.grammar.thought(episode._session.trace.steps[0].action) == "so."
 
 
 @pytest.mark.parametrize("rubric", ["mtr-v0", "additive"])
@@ -373,8 +374,8 @@ def test_stopping_without_an_answer_is_paid_as_a_truncation_at_that_step(rubric:
     for episode in (stopped, truncated):
         call(episode, "search", query="x")
         call(episode, "search")
-    assert (stopped._trace.stop_reason, truncated._trace.stop_reason) == (None, "max_steps")
-    actions = [step.action for step in truncated._trace.steps]
+    assert (stopped._session.trace.stop_reason, truncated._session.trace.stop_reason) == (None, "max_steps")
+    actions = [step.action for step in truncated._session.trace.steps]
     _, _, reward = gymnasium(short, truncated, actions)
     assert paid(spec, stopped, said("")) == paid(short, truncated, said("")) == reward
     assert (reward > 0) == (rubric == "additive")
@@ -437,7 +438,7 @@ def test_rewards_are_in_order_and_every_part_is_logged_by_name() -> None:
         log_metric=logged.__setitem__,
     )
     assert rewards == [1.0, 0.0, 0.0]
-    assert score(right._trace).total == 1.0
+    assert score(right._session.trace).total == 1.0
     parts = ("reward", "answer", "contract", "provenance", "support", "economy", "em", "f1", "unscored", "calls")
     assert {f"mtr/{name}" for name in parts} <= set(logged)
     assert logged["mtr/answered"] == pytest.approx(2 / 3)

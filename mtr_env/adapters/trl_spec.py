@@ -22,45 +22,22 @@ that have a chat template with tools. What it cannot do, ``make_rollout_func`` c
 from __future__ import annotations
 
 import logging
-import reprlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from msgspec.structs import replace
-
 from mtr_env import draw
-from mtr_env.contract import Contract
-from mtr_env.episode import Game, Stage, drive
+from mtr_env.episode import Game, Stage
 from mtr_env.errors import InfrastructureError
-from mtr_env.grammar.base import TASK, Action, to_json
 from mtr_env.memo import IdentityCache
 from mtr_env.methods import as_method
 from mtr_env.registration import make_game
-from mtr_env.reward import score
-from mtr_env.reward_log import episode_log, means
-from mtr_env.tool import Toolset, ToolSpec
-from mtr_env.trace import Call, Trace
+from mtr_env.reward_log import means
+from mtr_env.session import SUBMIT, SYSTEM, ToolSession
+from mtr_env.tool import ToolSpec
+from mtr_env.trace import Trace
 
 logger = logging.getLogger("mtr_env")
-SYSTEM = (
-    f"{TASK} Give it with the tool submit_answer, which ends the episode, or as a last message that holds nothing but "
-    "the answer and calls no tool."
-)
-SUBMIT = ToolSpec(
-    "submit_answer",
-    "Gives the final answer, which ends the episode.",
-    {
-        "type": "object",
-        "properties": {"answer": {"type": "string", "description": "The shortest possible answer."}},
-        "required": ["answer"],
-        "additionalProperties": False,
-    },
-    {"type": "object"},
-)
-_SUBMIT = Contract(Toolset((SUBMIT,)))
-_SUBMITTED = '{"status":"ok","message":"The answer is recorded; the episode is over."}'
-_OVER = '{"error":{"code":"episode_over","message":"The episode is over; this call was not made."}}'
 
 
 class MTRSpec:
@@ -128,13 +105,12 @@ class MTRSpec:
     ) -> list[float | None]:
         """The reward function for TRL: ends each episode with its completion's answer and scores it; ``None`` where it
         is unscored. Every part and metric is logged by name. Raises what went wrong in a tool, which TRL hides."""
-        traces = [episode._finish(completion) for episode, completion in zip(environments, completions, strict=True)]
-        rewards = [score(_stopped(trace), self.game.rubric) for trace in traces]
+        sessions = [episode._finish(completion) for episode, completion in zip(environments, completions, strict=True)]
+        logs = [session.log() for session in sessions]
         if log_metric is not None:
-            pairs = zip(traces, rewards, strict=True)
-            for name, value in means([episode_log(t, r, cut=t.stop_reason is None) for t, r in pairs]):
+            for name, value in means(logs):
                 log_metric(f"mtr/{name}", value)
-        return [reward.total for reward in rewards]
+        return [log["reward"] for log in logs]
 
 
 class Episode:
@@ -143,57 +119,27 @@ class Episode:
     _game: Game
     _question_id: str
     _seed: int
-    _stage: Stage
-    _trace: Trace
+    _session: ToolSession
     _broken: Exception | None
 
     def reset(self, **row: Any) -> None:
         """Starts the question; the row's prompt is complete, so nothing is added to it."""
-        self._stage, self._trace = self._game.begin(self._question_id, self._seed)
+        self._session = ToolSession(self._game, self._question_id, self._seed)
         self._broken = None
 
     def _call(self, name: str, arguments: dict[str, Any]) -> str:
-        """One tool call: a step of the episode, and the JSON that the policy sees."""
-        if self._trace.stop_reason is not None:
-            return _OVER
-        call = Call(name, arguments)
-        fault = _SUBMIT.check_call(call) if name == SUBMIT.name else None
-        if name == SUBMIT.name and fault is None:
-            self._play(self._game.grammar.render_answer(arguments["answer"]))
-        else:
-            self._play(self._text(call))
-        if fault is not None:  # recorded as the policy sees it; in the text env there is no such tool at all
-            *before, step = self._trace.steps
-            step = replace(step, faults=(fault,), observation=self._stage.show_fault(name, fault))
-            self._trace = replace(self._trace, steps=(*before, step))
-        observation = self._trace.steps[-1].observation
-        return to_json(self._game.grammar.parse_observation(observation)[0].content) if observation else _SUBMITTED
-
-    def _text(self, call: Call) -> str:
-        """The action that makes a call. What JSON cannot say (a lone surrogate) stands there in short: malformed."""
-        grammar = self._game.grammar
         try:
-            return grammar.render_call(call)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            return grammar.render_call(Call(call.name)).replace("{}", reprlib.repr(call.arguments), 1)
-
-    def _play(self, action: str) -> None:
-        try:
-            self._trace = drive(self._stage, self._trace, action, self._game.tool_actor)
+            return self._session.call(name, arguments)
         except Exception as error:  # any: TRL would show it to the policy as the tool's answer and go on
             self._broken = error
             raise
 
-    def _finish(self, completion: Sequence[Mapping[str, Any]]) -> Trace:
-        """The episode's trace, after the answer that the last message gives."""
+    def _finish(self, completion: Sequence[Mapping[str, Any]]) -> ToolSession:
+        """The episode after the answer that the last message gives."""
         if self._broken is not None:
             raise self._broken
-        answer = _last_words(completion)
-        if answer and self._trace.stop_reason is None:
-            said = self._game.grammar.parse(answer)
-            is_answer = isinstance(said, Action) and said.answer is not None
-            self._play(answer if is_answer else self._game.grammar.render_answer(answer))
-        return self._trace
+        self._session.end(_last_words(completion))
+        return self._session
 
 
 def beginnings(game: Game, question_ids: Sequence[str], seed: int) -> Iterator[tuple[str, Stage, Trace]]:
@@ -222,10 +168,3 @@ def _last_words(completion: Sequence[Mapping[str, Any]]) -> str:
     if last.get("role") != "assistant" or last.get("tool_calls") or not isinstance(content, str):
         return ""
     return content.strip()
-
-
-def _stopped(trace: Trace) -> Trace:
-    """A trace for scoring: one without an end as if ``max_steps`` were the steps that it has."""
-    if trace.stop_reason is not None or not trace.steps:
-        return trace
-    return replace(trace, setup=replace(trace.setup, max_steps=len(trace.steps)))
