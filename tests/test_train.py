@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -164,6 +165,13 @@ def test_fine_tuning_and_rollouts_use_the_same_ids_and_masks(tmp_path: Path) -> 
     )
     rows, too_long = make_rows(tmp_path / "traces.jsonl", tokenizer, 0.0, 1024)
     assert (len(rows), too_long) == (6, 0)
+    exchanged, _ = make_rows(tmp_path / "traces.jsonl", tokenizer, 0.0, 1024, Random(0))
+    for row, other in zip(rows, exchanged, strict=True):
+        to = dict(zip(row["input_ids"], other["input_ids"], strict=True))
+        assert [to[token] for token in row["input_ids"]] == other["input_ids"] != row["input_ids"]
+        assert [-100 if label == -100 else to[label] for label in row["labels"]] == other["labels"]
+        same = [token for token in to if to[token] == token]
+        assert {*tokenizer.encode("Who was <answer></answer>")} & {*to} <= {*same}
     game = make_game("MTR-Synthetic-v0", split="train", limit=6, grammar="hermes-compact")
     rollouts = Rollouts(game, tokenizer, max_tokens=1024)
     for row, question_id in zip(rows, game.world.ids, strict=True):

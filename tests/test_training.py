@@ -115,6 +115,7 @@ def test_an_example_of_the_base_model_tells_what_its_answer_follows_from() -> No
     for _ in range(200):
         text = author.following()
         answer = text[-1][0].strip("\n.")
+        text = text[1:] if text[0][0].endswith("\n") else text  # without the manual
         told = [piece.removeprefix("\n") for piece, known in text[1:] if not known]
         if answer not in ("yes", "no"):
             found += 1

@@ -27,8 +27,6 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from functools import cache
-from itertools import pairwise
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -39,10 +37,11 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from agents.thoughts import thought
 from mtr_env.question import Fact, Question
 from mtr_env.registration import SYNTHETIC, make_game
+from mtr_env.tool import ToolSpec
 from mtr_env.toolmakers.specs import CALCULATE, FIND_IN_PAGE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
 from mtr_env.trace import Call
 from mtr_env.worlds.synthetic_text import ASK
-from mtr_env.worlds.synthetic_words import NAME_WORDS, names
+from train.names import exchange
 from train.options import option, parse
 from train.tokenizer import build
 
@@ -146,18 +145,10 @@ class Author:
                 ids += tokens
                 labels += tokens if known else [-100] * len(tokens)
         ids, labels = ids[:length], labels[:length]
-        return self._exchanged(ids, labels) if self.exchange else (ids, labels)
-
-    def _exchanged(self, ids: list[int], labels: list[int]) -> tuple[list[int], list[int]]:
-        """A row with each word of names exchanged for another, the same one everywhere in the row, so that a name can
-        be read and not guessed from its first word. No name of the other splits comes of it."""
-        words, elsewhere = _words_of_names()
-        found = sorted({token for token in ids if token in words})
-        while True:
-            to = dict(zip(found, self.random.sample(sorted(words), len(found)), strict=True))
-            changed = [to.get(token, token) for token in ids]
-            if elsewhere.isdisjoint(pairwise([token for token in changed if token in words])):
-                return changed, [to.get(label, label) for label in labels]
+        if self.exchange:
+            to = exchange(ids, self.random)
+            ids, labels = [to.get(token, token) for token in ids], [to.get(label, label) for label in labels]
+        return ids, labels
 
     def reading(self) -> Pieces:
         """One or two paragraphs with questions about their facts; the answers can be known."""
@@ -188,8 +179,7 @@ class Author:
         uses.append((FIND_IN_PAGE, {0: asked[0].subject, 1: asked[0].object}))
         uses.append((CALCULATE, {0: f"{pick.randint(1800, 2020)} - {pick.randint(1800, 2020)}"}))
         uses = pick.sample(uses, min(len(uses), 6))
-        tools = {tool.name: tool for tool in [*[use[0] for use in uses], *map(relation_tool, others)]}
-        text: Pieces = [("\n".join(tools[name].signature() for name in pick.sample(sorted(tools), len(tools))), False)]
+        text: Pieces = [(self._manual([*[use[0] for use in uses], *map(relation_tool, others)]), False)]
         for tool, values in uses:
             arguments = dict(zip(tool.parameters["properties"], values.values(), strict=True))
             text.append((f"\n{thought(Call(tool.name, arguments), tool)}", False))
@@ -209,16 +199,24 @@ class Author:
 
     def following(self) -> Pieces:
         """A multi-hop question and the simple questions that lead to its answer, which can be known; what answers each
-        stands after it, now and then among other facts."""
+        stands after it, now and then among other facts. Half of the questions stand after a manual of tools."""
         question, pick = next(self.questions), self.random
         gold, others = self._facts(question)
         text: Pieces = [(question.text, False)]
+        if pick.random() < 0.5:
+            some = pick.sample(question.facts, min(len(question.facts), pick.randint(2, 6)))
+            text.insert(0, (self._manual([relation_tool(fact.relation) for fact in some]) + "\n", False))
         for asked, answer in self._simple_questions(question):
             for simple, told in self._looked_up(question, gold, asked, answer):
                 lines = [told, *map(self._told, pick.sample(others, min(len(others), pick.choice((0, 0, 0, 0, 1, 2)))))]
                 text.append((f"\n{simple}", True))
                 text += [(f"\n{line}", False) for line in pick.sample(lines, len(lines))]
         return [*text, (f"\n{question.answer}.", True)]
+
+    def _manual(self, tools: list[ToolSpec]) -> str:
+        """The signatures of tools, a line each, in any order."""
+        signatures = sorted({tool.name: tool.signature() for tool in tools}.values())
+        return "\n".join(self.random.sample(signatures, len(signatures)))
 
     def _looked_up(self, question: Question, gold: list[Fact], asked: str, answer: str) -> Iterator[tuple[str, str]]:
         """What is asked for one step of a decomposition, and what is told: the fact, the lists that the answer stands
@@ -275,18 +273,6 @@ class Author:
             return self.random.choice(ASK[fact.relation]).format(fact.subject) + f" {fact.object}."
         subject, value = list(relation_tool(fact.relation).response["properties"])[1:3]
         return f'"{subject}":"{fact.subject}","{value}":["{fact.object}"]'
-
-
-@cache
-def _words_of_names() -> tuple[frozenset[int], frozenset[tuple[int, int]]]:
-    """The tokens of the words of names, and the two tokens of each name of the splits other than ``train``."""
-    tokenizer = build()
-
-    def tokens(text: str) -> tuple[int, ...]:
-        return tuple(tokenizer.encode(" ".join(word for word in text.split() if word not in ("The", "of", "&"))))
-
-    others = [name for split, kinds in names().items() if split != "train" for kind in kinds.values() for name in kind]
-    return frozenset(tokens(" ".join(NAME_WORDS))), frozenset(pair for pair in map(tokens, others) if len(pair) == 2)
 
 
 def make_batch(

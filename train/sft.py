@@ -19,7 +19,9 @@ from mtr_env.grammar import get_grammar
 from mtr_env.transcript import messages
 from train.filters import kept
 from train.models import adapter, load, save
+from train.names import exchange
 from train.options import TrainerOptions, option, parse
+from train.tokenizer import build
 
 
 @dataclass
@@ -33,20 +35,26 @@ class Args(TrainerOptions):
     batch: int = option(32, "sequences a step and device")
     schedule: str = option("cosine", "of the learning rate, after 5% warm-up: a name that transformers knows")
     max_tokens: int = option(1024, "longer sequences are left out (and counted)")
+    exchange_names: bool = option(False, "exchange the words of names in each trace (synthetic world, its tokenizer)")
     stop_file: Path | None = option(None, "end after the step during which this file appears")
 
 
 def make_rows(
-    path: Path, tokenizer: Tokenizer, least_reward: float, max_tokens: int
+    path: Path, tokenizer: Tokenizer, least_reward: float, max_tokens: int, names: Random | None = None
 ) -> tuple[list[dict[str, Any]], int]:
-    """Rows of ``input_ids`` and ``labels`` (-100 where the policy did not write), and how many were too long."""
+    """Rows of ``input_ids`` and ``labels`` (-100 where the policy did not write), and how many were too long. With
+    ``names``, which draws them, the words of names are exchanged in each row."""
     encoder = Encoder(tokenizer)
     rows, too_long = [], 0
     for trace in kept(read_traces(path), least_reward):
         prompt = get_grammar(trace.setup.grammar).render_prompt(trace.question.text, trace.toolset)
         encoded = encoder.trace(trace, messages(trace.upto(0), prompt))
         ids = encoded.prompt + encoded.completion
-        own = [token if masked else -100 for token, masked in zip(encoded.completion, encoded.mask, strict=True)]
+        if names is not None:
+            to = exchange(ids, names)
+            ids = [to.get(token, token) for token in ids]
+        completion = ids[len(encoded.prompt) :]
+        own = [token if masked else -100 for token, masked in zip(completion, encoded.mask, strict=True)]
         if len(ids) > max_tokens:
             too_long += 1
         else:
@@ -81,7 +89,10 @@ def main(argv: list[str] | None = None) -> None:
     from train.callbacks import StopAt
 
     model, tokenizer = load(args.model, args.max_tokens)
-    rows, too_long = make_rows(args.traces, tokenizer, args.least_reward, args.max_tokens)
+    names = Random(args.seed) if args.exchange_names else None
+    if names is not None and tokenizer.get_vocab() != build().get_vocab():
+        raise SystemExit("--exchange-names needs the tokenizer of train/base: each word of a name a token.")
+    rows, too_long = make_rows(args.traces, tokenizer, args.least_reward, args.max_tokens, names)
     if not rows:
         raise SystemExit(
             f"{args.traces}: no trace with a reward above {args.least_reward} in {args.max_tokens} tokens."
