@@ -1,0 +1,1 @@
+"""What those who write an adapter, or a plug of their own, test it with."""
