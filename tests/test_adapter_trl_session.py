@@ -4,6 +4,7 @@ server on loopback in vLLM's place."""
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import os
 import pickle
@@ -151,6 +152,9 @@ def completions(write: Callable[[list[int]], list[int]], most: int) -> Iterator[
 
 def rollout_samples(factory: Callable[[], MTRSessionFactory], write: Callable[[str], str], samples: int) -> list[Any]:
     """What TRL's rollout loop hands to its trainer for the first groups of four; ``write`` is the model."""
+    from accelerate import PartialState
+
+    PartialState(cpu=True)  # TRL's loggers want it
     made = factory()
     texts = [json.dumps(made.create(row["prompt"]).session.tools) for row in made.rows]
     tokenizer = chat_tokenizer([*texts, json.dumps(made.rows)])
@@ -159,6 +163,7 @@ def rollout_samples(factory: Callable[[], MTRSessionFactory], write: Callable[[s
         return tokenizer.encode(write(tokenizer.decode(ids)) + "<|im_end|>")
 
     buffer: queue.Queue[Any] = queue.Queue()
+    errors: queue.Queue[Any] = queue.Queue()
     with completions(sample, most=200) as url:
         loop = _HarnessRolloutLoop(
             harness_session_factory=factory,
@@ -172,21 +177,25 @@ def rollout_samples(factory: Callable[[], MTRSessionFactory], write: Callable[[s
             model_version_value=SimpleNamespace(value=0),
             heartbeat_value=SimpleNamespace(value=0.0),
             failed_event=threading.Event(),
-            exception_info_queue=queue.Queue(),
+            exception_info_queue=errors,
             metrics_queue=queue.Queue(),
             num_generations=4,
             max_inflight_tasks=4,
             vllm_server_url=url,
             max_tool_calling_iterations=8,
         )
+        stop = threading.Timer(60, lambda: loop._loop.call_soon_threadsafe(loop._stop_event.set))
+        stop.start()
         thread = threading.Thread(target=loop.run, daemon=True)
         thread.start()
-        try:
-            return [buffer.get(timeout=60) for _ in range(samples)]
-        finally:
+        while buffer.qsize() < samples and thread.is_alive():
+            thread.join(timeout=0.05)
+        stop.cancel()
+        if thread.is_alive():
             loop._loop.call_soon_threadsafe(loop._stop_event.set)
             thread.join(timeout=30)
-            assert not thread.is_alive()
+    assert errors.empty(), errors.get()
+    return [buffer.get(timeout=0) for _ in range(samples)]
 
 
 def model(prompt: str, rollout: Iterator[int]) -> str:
@@ -198,19 +207,10 @@ def model(prompt: str, rollout: Iterator[int]) -> str:
     return said.answer or HermesGrammar().render_call(*[Call(*call) for call in said.calls])
 
 
-def numbers() -> Iterator[int]:
-    """0, 1, 2, ... for threads."""
-    lock, count = threading.Lock(), 0
-    while True:
-        with lock:
-            count += 1
-        yield count - 1
-
-
 def test_trls_rollout_loop_plays_groups_and_pays_what_the_episodes_are_worth() -> None:
     factory = functools.partial(MTRSessionFactory, SYNTHETIC, questions=[ORACLE.question_id], limit=8)
     assert pickle.loads(pickle.dumps(factory))().rows == factory().rows  # TRL's worker is a process of its own
-    found = rollout_samples(factory, functools.partial(model, rollout=numbers()), samples=8)
+    found = rollout_samples(factory, functools.partial(model, rollout=itertools.count()), samples=8)
     assert sorted(sample.metrics["reward"] for sample in found) == [0.0] * 4 + [1.0] * 4
     assert {sample.metrics["reward"]: round(float(sample.advantage)) for sample in found} == {0.0: -1, 1.0: 1}
     right = next(sample for sample in found if sample.metrics["reward"] == 1.0)
@@ -228,7 +228,7 @@ def test_an_unscored_rollout_is_out_of_its_groups_baseline() -> None:
         limit=8,
         tool_actor=FaultyToolActor(0, "outage"),
     )
-    found = rollout_samples(factory, functools.partial(model, rollout=numbers()), samples=4)
+    found = rollout_samples(factory, functools.partial(model, rollout=itertools.count()), samples=4)
     rewards = [sample.metrics["reward"] for sample in found]
     assert [reward == reward for reward in rewards].count(False) == 2  # NaN: TRL's own mark
     assert {float(sample.advantage) for sample in found} == {0.0}
