@@ -61,7 +61,7 @@ class Asked:
         """The question's id; raises ``ValueError`` for a prompt that was not noted."""
         question_id = self._questions.get(_key(prompt))
         if question_id is None:
-            raise ValueError("A prompt that is not of this rollout function: make the data set with its dataset().")
+            raise ValueError("A prompt of no row that was made here: make the data set with the object that plays it.")
         return question_id
 
 

@@ -101,7 +101,8 @@ def test_the_budget_of_skyrl_must_be_the_environments() -> None:
 def test_metrics_have_the_names_of_every_adapter_and_skyrl_averages_them() -> None:
     row = rows(limit=1)[0]
     right, wrong, begun = made(row), made(row), made(row)
-    assert begun.get_metrics() == {}
+    assert begun.get_metrics().items() >= {"steps": 0.0, "cut": 1.0, "answered": 0.0, "reward": 0.0}.items()
+    assert skyrl_gym.make("mtr", extras={"question_id": row["question_id"], "seed": 0}).get_metrics() == {}
     wrong.step("<answer>Nobody</answer>")
     player = Oracle(right.game.grammar).for_episode(right.trace)
     chat = list(row["prompt"])
@@ -162,7 +163,7 @@ def test_rollouts_of_one_class_share_nothing_but_the_world() -> None:
     assert (len(one.trace.steps), len(two.trace.steps)) == (1, 0)
     assert one.game is two.game
     one.init(row["prompt"])
-    assert one.trace == two.trace and one.turns == 0 and one.get_metrics() == {}
+    assert one.trace == two.trace and one.turns == 0 and one.get_metrics() == two.get_metrics()
 
 
 def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:

@@ -70,7 +70,7 @@ def test_a_rollout_starts_as_the_row_of_the_data_set_and_with_the_seed_of_its_gr
         session = factory.create(row["prompt"], seed=group, episode_id="x")
         assert session.initial_messages() == row["prompt"]
         assert (session.session.trace.question.id, session.session.trace.seed) == (row["question_id"], 100 + group)
-    with pytest.raises(ValueError, match="A prompt that is not of this rollout function"):
+    with pytest.raises(ValueError, match="A prompt of no row that was made here"):
         factory.create([{"role": "user", "content": "?"}], seed=0)
 
 

@@ -54,12 +54,13 @@ class SkyRLEnv(BaseTextEnv):
             )
         self._question_id, self._seed = row["question_id"], int(row["seed"])
         self._env = MTREnv(self.game)
+        self._begun = False
 
     def init(self, prompt: Any = None) -> tuple[list[Message], dict[str, Any]]:
         """Starts the episode. The messages are those of the row; ``prompt`` is not read. The second value is
         Gymnasium's ``info``."""
         _, info = self._env.reset(seed=self._seed, options={"question_id": self._question_id})
-        self.turns = 0
+        self.turns, self._begun = 0, True
         return info["messages"], info
 
     def step(self, action: str) -> dict[str, Any]:
@@ -78,7 +79,7 @@ class SkyRLEnv(BaseTextEnv):
     def get_metrics(self) -> dict[str, float]:
         """Reward, parts and metrics by the names that every adapter logs them under; those that do not apply are left
         out, and so is everything before ``init``."""
-        if not self.turns:
+        if not self._begun:
             return {}
         trace = self.trace
         log = episode_log(trace, score(trace, self.game.rubric), cut=trace.stop_reason is None)
