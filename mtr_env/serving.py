@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import hmac
 import ipaddress
+import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -252,7 +253,14 @@ def make_server(
         log_level="warning",
         access_log=False,
     )
+    # uvicorn 0.54 says this of every WebSocket that is refused with an answer, as ASGI allows.
+    hush("uvicorn.error", "ASGI callable returned without completing handshake")
     return Server(config)
+
+
+def hush(logger: str, sentence: str) -> None:
+    """Keeps a library from logging as an error what is none: the records that hold this sentence."""
+    logging.getLogger(logger).addFilter(lambda record: sentence not in record.getMessage())
 
 
 def _impatient(seconds: float) -> type[asyncio.Protocol]:

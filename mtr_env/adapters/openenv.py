@@ -42,7 +42,6 @@ from openenv.core.env_server.types import ConcurrencyConfig, EnvironmentMetadata
 
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError, UnknownQuestionError
-from mtr_env.reward_log import episode_log
 from mtr_env.serving import Limits
 from mtr_env.session import ToolSession
 from mtr_env.text import as_unicode
@@ -170,12 +169,10 @@ class MTREnvironment(Environment):  # type: ignore[misc]
         about = f"{setup.world.name}, split {setup.world.split}: {len(self._game.world.ids)} questions with tools"
         return EnvironmentMetadata(name=_name(self._game), description=about, version=__version__)
 
-    def _start(
-        self, seed: Any, episode_id: Any, question_id: Any, split: Any, index: Any
-    ) -> tuple[str, int]:
+    def _start(self, seed: Any, episode_id: Any, question_id: Any, split: Any, index: Any) -> tuple[str, int]:
         if seed is None:
             seed = secrets.randbelow(2**31)
-        if not _is_int(seed) or not 0 <= seed < 2**63:
+        if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**63:
             raise BadRequest(f"seed must be an integer from 0 to 2**63 - 1, found {_shown(seed)}.")
         for name, value in (("episode_id", episode_id), ("question_id", question_id), ("split", split)):
             if value is not None and not isinstance(value, str):
@@ -204,7 +201,7 @@ class MTREnvironment(Environment):  # type: ignore[misc]
         self._session, self._kept = session, False
         if session.done:  # its tools could not be made
             self._leave()
-            about |= _outcome(session)[1]
+            about |= session.outcome()[1]
         return ListToolsObservation(tools=_tools(session), done=session.done, metadata=about)
 
     def _seen(
@@ -218,10 +215,8 @@ class MTREnvironment(Environment):  # type: ignore[misc]
         self._leave()
         if not session.done:
             self._session = None
-        reward, about = _outcome(session)
-        return CallToolObservation(
-            tool_name=action.tool_name, result=result, done=True, reward=reward, metadata=about
-        )
+        reward, about = session.outcome()
+        return CallToolObservation(tool_name=action.tool_name, result=result, done=True, reward=reward, metadata=about)
 
     def _leave(self) -> None:
         if self._session is not None and not self._kept:
@@ -261,15 +256,15 @@ class MTREnvironment(Environment):  # type: ignore[misc]
             raise BadRequest(f"No split {_shown(split)}; this world is the split {there!r}.")
 
     def _id_at(self, index: Any) -> str:
-        count = len(self._game.world.ids)
-        if not _is_int(index) or not 0 <= index < count:
-            raise BadRequest(f"index must be an integer from 0 to {count - 1}, found {_shown(index)}.")
-        return self._game.world.ids[index]
+        ids = self._game.world.ids
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(ids):
+            raise BadRequest(f"index must be an integer from 0 to {len(ids) - 1}, found {_shown(index)}.")
+        return ids[index]
 
 
 def make_app(game: Game, *, limits: Limits | None = None, keep: Keep = lambda trace: None) -> Any:
-    """OpenEnv's FastAPI application for the episodes of ``game``; ``mtr-env serve`` is :func:`mtr_env.serving.make_server`
-    around it. Every WebSocket session has an environment of its own; what it asks of an actor that can be awaited holds
+    """OpenEnv's FastAPI application for the episodes of ``game``, for :func:`mtr_env.serving.make_server`, which
+    ``mtr-env serve`` puts around it. Every WebSocket session has an environment of its own; what it asks of an actor that can be awaited holds
     up no other session."""
     from fastapi.responses import JSONResponse
 
@@ -325,24 +320,12 @@ class MTRClient(EnvClient):  # type: ignore[misc]
 
 
 def _arguments(action: CallToolAction) -> Any:
-    return action.metadata[_RAW] if _RAW in action.metadata else action.arguments
+    return action.metadata.get(_RAW, action.arguments)
 
 
 def _tools(session: ToolSession | None) -> list[Tool]:
     specs = () if session is None else session.specs
     return [Tool(name=spec.name, description=spec.description, input_schema=spec.parameters) for spec in specs]
-
-
-def _outcome(session: ToolSession) -> tuple[float | None, dict[str, Any]]:
-    """What an episode that is over is worth, and how it ended."""
-    reward, stop_reason = session.reward(), session.trace.stop_reason
-    return reward.total, {
-        "terminated": stop_reason == "answer",
-        "truncated": stop_reason != "answer",
-        "stop_reason": stop_reason,
-        "unscored": reward.unscored,
-        "log": episode_log(session.trace, reward, cut=not session.done),
-    }
 
 
 def _no_episode(action: CallToolAction) -> CallToolObservation:
@@ -356,10 +339,6 @@ def _no_episode(action: CallToolAction) -> CallToolObservation:
 
 def _name(game: Game) -> str:
     return game.setup.env_id or game.setup.world.name
-
-
-def _is_int(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shown(value: Any) -> str:
