@@ -263,9 +263,9 @@ class MTREnvironment(Environment):  # type: ignore[misc]
 
 
 def make_app(game: Game, *, limits: Limits | None = None, keep: Keep = lambda trace: None) -> Any:
-    """OpenEnv's FastAPI application for the episodes of ``game``, for :func:`mtr_env.serving.make_server`, which
-    ``mtr-env serve`` puts around it. Every WebSocket session has an environment of its own; what it asks of an actor that can be awaited holds
-    up no other session."""
+    """OpenEnv's FastAPI application for the episodes of ``game``; run it with :func:`mtr_env.serving.make_server`, as
+    ``mtr-env serve`` does. Every WebSocket session has an environment of its own; what it asks of a ToolActor that can
+    be awaited holds up no other session."""
     from fastapi.responses import JSONResponse
 
     limits = limits or Limits()
