@@ -96,7 +96,7 @@ class Guard:
             challenge = ((b"www-authenticate", b"Bearer"),)
             return Refusal(401, "Send this server's token as 'Authorization: Bearer TOKEN'.", challenge)
         origin = headers.get(b"origin")
-        if origin is not None and not is_loopback(urlsplit(origin.decode("latin-1")).hostname):
+        if origin is not None and not _is_of_this_machine(origin.decode("latin-1")):
             return Refusal(403, "Pages of other sites may not use this server; give it a token to let them in.")
         return None
 
@@ -185,6 +185,13 @@ def is_loopback(host: str | None) -> bool:
         return True
     try:
         return host is not None and ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_of_this_machine(origin: str) -> bool:
+    try:
+        return is_loopback(urlsplit(origin).hostname)
     except ValueError:
         return False
 

@@ -19,6 +19,7 @@ Needs the extra ``openenv``.
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from functools import partial
@@ -89,6 +90,7 @@ class MTREnvironment(Environment):  # type: ignore[misc]
         self._session: ToolSession | None = None
         self._kept = True
         self._state = State()
+        self._one_at_a_time = asyncio.Lock()  # several HTTP requests may name one session
 
     # ---------------------------------------------------------------------------------------------------- the episode
 
@@ -126,7 +128,8 @@ class MTREnvironment(Environment):  # type: ignore[misc]
     ) -> ListToolsObservation:
         """As :meth:`reset`, awaiting a ToolMaker that can be awaited."""
         question, seed = self._start(seed, episode_id, question_id, split, index)
-        return self._begun(await ToolSession.abegin(self._game, question, seed), episode_id)
+        async with self._one_at_a_time:
+            return self._begun(await ToolSession.abegin(self._game, question, seed), episode_id)
 
     def step(
         self, action: CallToolAction | ListToolsAction, timeout_s: float | None = None
@@ -148,10 +151,11 @@ class MTREnvironment(Environment):  # type: ignore[misc]
         self, action: CallToolAction | ListToolsAction, timeout_s: float | None = None
     ) -> CallToolObservation | ListToolsObservation:
         """As :meth:`step`, awaiting a ToolActor that can be awaited."""
-        session = self._session
-        if session is None or isinstance(action, ListToolsAction) or _LAST in action.metadata:
-            return self.step(action)
-        return self._seen(session, action, await session.acall(action.tool_name, _arguments(action)))
+        async with self._one_at_a_time:
+            session = self._session
+            if session is None or isinstance(action, ListToolsAction) or _LAST in action.metadata:
+                return self.step(action)
+            return self._seen(session, action, await session.acall(action.tool_name, _arguments(action)))
 
     @property
     def state(self) -> State:
