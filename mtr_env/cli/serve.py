@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -101,7 +103,7 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
     if token is None and not is_loopback(host):
         say(f"--host {host} without a token: whoever reaches this machine can play. Set --token-variable.")
     port = 8000 if args.port is None else args.port
-    make_server(
+    server = make_server(
         application,
         host=host,
         port=port,
@@ -110,4 +112,16 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
         started=lambda url: say(
             f"{game.setup.env_id}, {len(game.world.ids)} questions, {what}: {url}{path} (Ctrl-C stops it)"
         ),
-    ).run()
+    )
+    # uvicorn stops in good order at SIGTERM, and then sends it again to whoever listened before.
+    signal.signal(signal.SIGTERM, _stop)
+    with contextlib.suppress(_Stopped):
+        server.run()
+
+
+class _Stopped(BaseException):
+    """SIGTERM came: the process ends as it does when all went well."""
+
+
+def _stop(*_: object) -> None:
+    raise _Stopped
