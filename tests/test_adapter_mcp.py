@@ -19,6 +19,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.types import CallToolResult
 from msgspec.structs import replace
+from test_readme import blocks
 
 from benchmarks.parity_drivers import mcp as driver
 from benchmarks.served import served
@@ -228,3 +229,10 @@ def test_an_agent_that_starts_its_server_plays_over_stdio(tmp_path: Path) -> Non
     [trace] = read_traces(tmp_path / "out" / "traces.jsonl")
     assert (trace.seed, trace.answer, len(trace.steps)) == (5, "x", 2)
     assert result.meta is not None and result.meta["mtr_env"]["log"]["steps"] == 2.0
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [example] = [block for block in blocks((ROOT / "docs/adapters/mcp.md").read_text()) if block.language == "python"]
+    exec(compile(example.code, "docs/adapters/mcp.md", "exec"), {"__name__": "page"})
+    *_, result, last = capsys.readouterr().out.splitlines()
+    assert json.loads(result) and last.startswith("0.0 {'reward': 0.0, 'answer': 0.0,")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ pytest.importorskip("openenv", reason="openenv is not installed (pip install 'mt
 from openenv.core.env_server import ListToolsAction
 from openenv.core.generic_client import GenericEnvClient
 from openenv.core.mcp_client import MCPToolClient
+from test_readme import blocks
 
 from benchmarks.parity_drivers import openenv as driver
 from benchmarks.served import served
@@ -30,6 +32,7 @@ from mtr_env.tool import Toolset
 from mtr_env.trace import Trace
 
 pytestmark = pytest.mark.adapters
+ROOT = Path(__file__).resolve().parents[1]
 SYNTHETIC = "MTR-Synthetic-v0"
 
 
@@ -312,3 +315,12 @@ def test_one_session_too_many_is_refused_until_another_ends(game: Game) -> None:
                 assert not first.step(call_action("search", {"query": "x"})).done
             with MTRClient(url).sync() as fourth:
                 assert not fourth.reset(seed=0).done
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [example] = [
+        block for block in blocks((ROOT / "docs/adapters/openenv.md").read_text()) if block.language == "python"
+    ]
+    exec(compile(example.code, "docs/adapters/openenv.md", "exec"), {"__name__": "page"})
+    *_, result, last = capsys.readouterr().out.splitlines()
+    assert json.loads(result) and last.startswith("0.0 {'reward': 0.0, 'answer': 0.0,")
