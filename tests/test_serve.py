@@ -290,7 +290,7 @@ def test_the_command_serves_keeps_what_is_finished_and_stops_when_told(tmp_path:
     finally:
         process.kill()
         process.stderr.close()
-    assert "1 episodes were finished; 1 were left before their end and are not kept." in said
+    assert "episodes finished: 1; left before their end, and not kept: 1" in said
     assert "Traceback" not in said and "secret" not in said
     assert code == (130 if number == signal.SIGINT else 0)
     [trace] = read_traces(tmp_path / "out" / "traces.jsonl")
@@ -315,6 +315,15 @@ def test_what_the_user_has_to_change_is_said(
 ) -> None:
     assert main(["serve", SYNTHETIC, *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("arguments", "extra"), [([], "openenv"), (["--mcp"], "mcp"), (["--mcp", "--stdio"], "mcp")])
+def test_a_missing_package_is_named_with_its_extra(
+    arguments: list[str], extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, f"mtr_env.adapters.{extra}", None)
+    assert main(["serve", SYNTHETIC, *arguments]) == 2
+    assert f"pip install 'mtr-env[{extra}]'" in capsys.readouterr().err
 
 
 def test_a_folder_with_episodes_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

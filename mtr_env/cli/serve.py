@@ -6,7 +6,8 @@ import argparse
 import asyncio
 import contextlib
 import signal
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -25,6 +26,7 @@ class Kept:
 
     def __init__(self, folder: str | None) -> None:
         self._file: IO[bytes] | None = None
+        self._one_at_a_time = threading.Lock()  # sessions end in another thread than steps are made in
         self.finished = self.left = 0
         if folder is not None:
             path = Path(folder) / "traces.jsonl"
@@ -36,12 +38,13 @@ class Kept:
 
     def __call__(self, trace: Trace) -> None:
         """An episode is over, or was left; one in which nothing was said does not count."""
-        if trace.stop_reason is None:
-            self.left += bool(trace.steps)
-            return
-        self.finished += 1
-        if self._file is not None:
-            self._file.write(encode(trace) + b"\n")
+        with self._one_at_a_time:
+            if trace.stop_reason is None:
+                self.left += bool(trace.steps)
+                return
+            self.finished += 1
+            if self._file is not None:
+                self._file.write(encode(trace) + b"\n")
 
     def __enter__(self) -> Kept:
         return self
@@ -51,8 +54,7 @@ class Kept:
             self._file.close()
 
     def __str__(self) -> str:
-        left = f"; {self.left} were left before their end and are not kept" if self.left else ""
-        return f"{self.finished} episodes were finished{left}."
+        return f"episodes finished: {self.finished}; left before their end, and not kept: {self.left}"
 
 
 def serve(args: argparse.Namespace, game: Game, say: Say) -> None:
@@ -79,8 +81,8 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
 
 
 def _over_stdio(args: argparse.Namespace, game: Game, kept: Kept) -> None:
-    from mtr_env.adapters.mcp import MCPServer
-
+    with _extra("mcp"):
+        from mtr_env.adapters.mcp import MCPServer
     asyncio.run(MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept).run_stdio())
 
 
@@ -92,13 +94,13 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
     token = read_token(args.token_variable, args.token_file)
     host = args.host or "127.0.0.1"
     if args.mcp:
-        from mtr_env.adapters.mcp import PATH, MCPServer
-
+        with _extra("mcp"):
+            from mtr_env.adapters.mcp import PATH, MCPServer
         server = MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept)
         application, path, what = server.http(limits), PATH, "MCP"
     else:
-        from mtr_env.adapters.openenv import make_app
-
+        with _extra("openenv"):
+            from mtr_env.adapters.openenv import make_app
         application, path, what = make_app(game, limits=limits, keep=kept), "", "OpenEnv"
     if token is None and not is_loopback(host):
         say(f"--host {host} without a token: whoever reaches this machine can play. Set --token-variable.")
@@ -114,9 +116,22 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
         ),
     )
     # uvicorn stops in good order at SIGTERM, and then sends it again to whoever listened before.
-    signal.signal(signal.SIGTERM, _stop)
-    with contextlib.suppress(_Stopped):
-        server.run()
+    before = signal.signal(signal.SIGTERM, _stop)
+    try:
+        with contextlib.suppress(_Stopped):
+            server.run()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _extra(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise UsageError(
+            f"This server needs a package that is not installed: pip install 'mtr-env[{name}]'."
+        ) from error
 
 
 class _Stopped(BaseException):
