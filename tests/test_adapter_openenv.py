@@ -217,6 +217,7 @@ def test_an_episode_is_kept_once_when_it_is_over_or_left(game: Game) -> None:
         ({"seed": True}, "seed must be an integer"),
         ({"seed": 2**63}, "seed must be an integer"),
         ({"question_id": "nobody"}, "No question with id 'nobody'; this world holds 20 questions"),
+        ({"question_id": ""}, "No question with id ''"),
         ({"question_id": 5}, "question_id must be a text, found 5"),
         ({"index": 20}, "index must be an integer from 0 to 19, found 20"),
         ({"split": "train"}, "No split 'train'; this world is the split 'sample'"),

@@ -187,7 +187,7 @@ class MTREnvironment(Environment):  # type: ignore[misc]
             raise BadRequest("Give either question_id or index, not both.")
         if index is not None:
             question_id = self._id_at(index)
-        return question_id or self._game.question_for(seed), seed
+        return self._game.question_for(seed) if question_id is None else question_id, seed
 
     def _begun(self, session: ToolSession, episode_id: str | None) -> ListToolsObservation:
         self._leave()
