@@ -38,6 +38,7 @@ from mtr_env.errors import MTRError
 from mtr_env.evaluate.runs import read_traces
 from mtr_env.registration import make_game
 from mtr_env.serving import Limits, make_server
+from mtr_env.trace import Trace
 
 pytestmark = pytest.mark.adapters
 SYNTHETIC = "MTR-Synthetic-v0"
@@ -256,6 +257,36 @@ def test_the_mcp_server_refuses_bad_requests(content: bytes, headers: dict[str, 
     usual = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
     with served(MCPServer(make_game(SYNTHETIC, limit=5)).http(LIMITS), limits=LIMITS) as url:
         assert httpx.post(url + "/mcp", content=content, headers=usual | headers).status_code == status
+
+
+def test_an_mcp_session_whose_client_has_gone_expires_and_makes_room() -> None:
+    limits = Limits(max_sessions=1, idle_s=0.3)
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+    opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    kept: list[Trace] = []
+    app = MCPServer(make_game(SYNTHETIC, limit=5), keep=kept.append).http(limits)
+    client = httpx.Client(headers={"accept": "application/json, text/event-stream"})
+    with served(app, limits=limits) as url, client:
+        begun = client.post(url + "/mcp", json=opening)
+        assert client.post(url + "/mcp", json=opening).status_code == 503
+        time.sleep(1.0)
+        gone = {"mcp-session-id": begun.headers["mcp-session-id"]}
+        assert client.post(url + "/mcp", json={**opening, "method": "ping"}, headers=gone).status_code == 404
+        assert client.post(url + "/mcp", json=opening).status_code == 200
+    assert [len(trace.steps) for trace in kept] == [0, 0]
+
+
+def test_sessions_made_over_http_count_as_well() -> None:
+    limits = Limits(max_sessions=1)
+    create = {"jsonrpc": "2.0", "id": 1, "method": "openenv/session/create"}
+    with served(make_app(make_game(SYNTHETIC, limit=5), limits=limits), limits=limits) as url:
+        made = httpx.post(url + "/mcp", json=create).json()["result"]
+        refused = httpx.post(url + "/mcp", json=create).json()["error"]
+        assert refused["data"] == {"active_sessions": 1, "max_sessions": 1}
+        with pytest.raises(RuntimeError, match="CAPACITY_REACHED"), MTRClient(url).sync() as env:
+            env.reset(seed=0)
+        close = {**create, "method": "openenv/session/close", "params": made}
+        assert httpx.post(url + "/mcp", json=close).json()["result"]["closed"]
 
 
 # --------------------------------------------------------------------------------------------------------- the command
