@@ -350,11 +350,16 @@ def test_what_the_user_has_to_change_is_said(
 
 @pytest.mark.parametrize(("arguments", "extra"), [([], "openenv"), (["--mcp"], "mcp"), (["--mcp", "--stdio"], "mcp")])
 def test_a_missing_package_is_named_with_its_extra(
-    arguments: list[str], extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    extra: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, f"mtr_env.adapters.{extra}", None)
-    assert main(["serve", SYNTHETIC, *arguments]) == 2
-    assert f"pip install 'mtr-env[{extra}]'" in capsys.readouterr().err
+    for _ in range(2):  # the folder is as new
+        assert main(["serve", SYNTHETIC, *arguments, "--out", str(tmp_path / "out")]) == 2
+        assert f"pip install 'mtr-env[{extra}]'" in capsys.readouterr().err
 
 
 def test_a_folder_with_episodes_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,8 @@ _SHARED = ("host", "port", "max_sessions", "idle_seconds", "token_variable", "to
 
 
 class Kept:
-    """``traces.jsonl`` in a new folder, or nowhere: each finished episode is a line as soon as it is over."""
+    """``traces.jsonl`` in a new folder, or nowhere: each finished episode is a line as soon as it is over. Without any
+    there is no file in the end."""
 
     def __init__(self, folder: str | None) -> None:
         self._file: IO[bytes] | None = None
@@ -52,6 +53,8 @@ class Kept:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if self._file is not None:
             self._file.close()
+            if not self.finished:  # the same command may be given again
+                Path(self._file.name).unlink()
 
     def __str__(self) -> str:
         return f"episodes finished: {self.finished}; left before their end, and not kept: {self.left}"
@@ -71,7 +74,8 @@ def serve(args: argparse.Namespace, game: Game, say: Say) -> None:
         try:
             _over_stdio(args, game, kept) if args.stdio else _over_http(args, game, kept, say)
         finally:
-            say(str(kept))
+            if kept.finished or kept.left:
+                say(str(kept))
 
 
 def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
