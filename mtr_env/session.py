@@ -124,6 +124,19 @@ class ToolSession:
         """Reward, parts and metrics by name, as every adapter logs them."""
         return episode_log(self.trace, self.reward(), cut=not self.done)
 
+    def outcome(self) -> tuple[float | None, dict[str, Any]]:
+        """The reward (``None`` when unscored) of an episode that is over, and how it ended, as JSON can say it:
+        ``terminated`` (an answer), ``truncated`` (``max_steps``, an outage, or a policy that stopped without an
+        answer), ``stop_reason`` (``None`` for the last of these), ``unscored`` (``None`` or why) and ``log``."""
+        reward, stop_reason = self.reward(), self.trace.stop_reason
+        return reward.total, {
+            "terminated": stop_reason == "answer",
+            "truncated": stop_reason != "answer",
+            "stop_reason": stop_reason,
+            "unscored": reward.unscored,
+            "log": episode_log(self.trace, reward, cut=not self.done),
+        }
+
     def _action(self, name: str, arguments: Any) -> tuple[str, Fault | None]:
         """The call as an action, and what is wrong with it when it is an answer that breaks its schema."""
         fault = None

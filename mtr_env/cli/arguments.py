@@ -254,6 +254,16 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, default=0, metavar="S", help="question i has the seed S + i (default 0)")
     command.add_argument("--json", metavar="OUT", help="also write the report to this file")
     command.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    _add_serve(
+        add(
+            "serve",
+            "Serves episodes over the network, for OpenEnv clients or for agents that speak MCP, until it is stopped.",
+            "  mtr-env serve MTR-Synthetic-v0 --port 8000\n"
+            "  mtr-env serve MTR-HotpotQA-v0 --split sample --host 0.0.0.0 --token-variable MTR_TOKEN\n"
+            "  mtr-env serve MTR-Synthetic-v0 --mcp --out runs/agents\n"
+            "  mtr-env serve MTR-Synthetic-v0 --mcp --stdio --seed 7",
+        )
+    )
     _add_world(
         add(
             "world",
@@ -264,6 +274,24 @@ def build() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    _world_arguments(parser, _REQUIRED)
+    _tool_arguments(parser)
+    group = parser.add_argument_group("the server")
+    group.add_argument("--host", metavar="ADDRESS", help="listen there (127.0.0.1: this machine only)")
+    group.add_argument("--port", type=_least(0), metavar="N", help="listen there (8000); 0 takes a free one")
+    group.add_argument("--token-variable", metavar="NAME", help="environment variable with the token clients must send")
+    group.add_argument("--token-file", metavar="FILE", help="a file with that token, in place of the variable")
+    group.add_argument("--max-sessions", type=_least(1), metavar="N", help="sessions at a time (256)")
+    group.add_argument("--idle-seconds", type=_least(1), metavar="N", help="then a silent session ends (600)")
+    group.add_argument("--out", metavar="DIR", help="finished episodes go to traces.jsonl in this new folder")
+    group = parser.add_argument_group("--mcp: each session of an agent is one episode")
+    group.add_argument("--mcp", action="store_true", help="speak MCP (streamable HTTP at /mcp) in place of OpenEnv")
+    group.add_argument("--stdio", action="store_true", help="over standard input and output, for the agent's own child")
+    group.add_argument("--question-id", metavar="ID", help="this question (else the session's seed picks one)")
+    group.add_argument("--seed", type=_least(0), metavar="S", help="session n, from 0, has the seed S + n (0)")
 
 
 def _add_world(parser: argparse.ArgumentParser) -> None:

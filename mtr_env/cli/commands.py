@@ -19,6 +19,7 @@ from mtr_env.audit_actor import audit_actor
 from mtr_env.cli import arguments, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.progress import Phases, Progress
+from mtr_env.cli.serve import serve
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
@@ -258,6 +259,12 @@ def _audit_actor(args: argparse.Namespace, game: Game, tools: Tools) -> None:
     print(tables.actor_audit(report))
 
 
+def _run_serve(args: argparse.Namespace) -> None:
+    game = _game(args, _tools(args).game)
+    with _usage():
+        serve(args, game, _note)
+
+
 def _run_world(args: argparse.Namespace) -> int | None:
     return {"build": _build_world, "verify": _verify_world, "info": _show_world}[args.what](args)
 
@@ -299,5 +306,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "run": _run_run,
     "score": _run_score,
     "audit": _run_audit,
+    "serve": _run_serve,
     "world": _run_world,
 }
