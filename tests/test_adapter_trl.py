@@ -217,7 +217,7 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:
 def test_two_questions_with_one_prompt_are_refused() -> None:
     rollouts, _ = scripted()
     first, second, *_ = rollouts.game.world.ids
-    rollouts.rows([first])
-    rollouts._questions[next(iter(rollouts._questions))] = second
+    stage, trace = rollouts.game.begin(second, 0)
+    rollouts._asked.add(messages(trace, stage.prompt), first)
     with pytest.raises(ValueError, match="have the same prompt"):
-        rollouts.rows([first])
+        rollouts.rows([second])

@@ -9,8 +9,8 @@ A sample is a question. Its solver offers the question's tools and plays one epi
   own rules judge it, not Inspect's.
 - The answer is a call of ``submit_answer``, or the last message when that calls no tool and was not cut off. The solver
   stops there, at ``max_steps``, and at an outage; a limit of Inspect's leaves the episode without an answer.
-- The scorer ``reward`` gives the rubric's total; ``parts`` gives every part and metric under its own name, each with its
-  mean. An unscored episode is an unscored sample (``Score.unscored``), which no metric counts as 0.
+- The scorer ``reward`` gives the rubric's total; ``parts`` gives every part and metric under its own name, each with
+  its mean. An unscored episode is an unscored sample (``Score.unscored``), which no metric counts as 0.
 - The store's ``mtr_trace`` is the episode's trace as one line of JSON; both scorers are pure functions of it.
 """
 
