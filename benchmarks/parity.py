@@ -83,7 +83,12 @@ def wanted(driver: ModuleType, scenario: Scenario) -> Outcome:
     """How plain Gymnasium ends the episode that the driver plays."""
     seed = getattr(driver, "seed", None)  # of frameworks that cannot be told one
     played = scenario if seed is None else replace(scenario, seed=seed(scenario))
-    return expected(played, one_call_a_step=driver.ONE_CALL_A_STEP)
+    return expected(played, one_call_a_step=one_call_a_step(driver))
+
+
+def one_call_a_step(driver: ModuleType) -> bool:
+    """Whether the framework makes the calls of one message one by one."""
+    return getattr(driver, "ONE_CALL_A_STEP", False)
 
 
 def cell(driver: ModuleType, scenario: Scenario) -> Cell:
@@ -94,7 +99,7 @@ def cell(driver: ModuleType, scenario: Scenario) -> Cell:
     except Exception as error:
         found = (f"raised {type(error).__name__}: {error}",)
         return Cell("differs", found[0])
-    mapped = driver.MAPPED.get(scenario.name)
+    mapped = getattr(driver, "MAPPED", {}).get(scenario.name)
     if mapped is None:
         return Cell("differs", "; ".join(found)) if found else Cell("same")
     return Cell("mapped", mapped) if found else Cell("differs", f"nothing differs, though it says: {mapped}")
@@ -102,11 +107,12 @@ def cell(driver: ModuleType, scenario: Scenario) -> Cell:
 
 def row(driver: ModuleType) -> Row:
     """Every scenario through one adapter."""
+    package = getattr(driver, "PACKAGE", "mtr-env")
     return Row(
         f"{datetime.now(UTC):%Y-%m-%d}",
-        driver.PACKAGE,
-        machine(driver.PACKAGE),
-        driver.ONE_CALL_A_STEP,
+        package,
+        machine(package),
+        one_call_a_step(driver),
         {scenario.name: cell(driver, scenario) for scenario in scenarios()},
     )
 

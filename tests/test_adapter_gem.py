@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 import pytest
+from test_readme import ROOT, blocks
 
 gem = pytest.importorskip("gem", reason="gem-llm is not installed (constraints-gem.txt: an environment of its own)")
 
@@ -22,6 +23,7 @@ from mtr_env.trace import Trace
 
 pytestmark = [pytest.mark.adapters, pytest.mark.filterwarnings("ignore:.*:DeprecationWarning:gem")]
 SYNTHETIC = "MTR-Synthetic-v0"
+PAGE = ROOT / "docs/adapters/gem.md"
 ANSWER = "<answer>Nobody</answer>"
 
 
@@ -164,3 +166,9 @@ def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:
             chat += [{"role": "assistant", "content": action}, {"role": "user", "content": seen}]
         paid.append(reward)
     assert paid == [1.0] * 1000
+
+
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    examples = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
+    exec(compile(examples[0], str(PAGE), "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.splitlines()[0] == "True 0.0 1.0 None"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from test_readme import ROOT, blocks
 
 skyrl_gym = pytest.importorskip("skyrl_gym", reason="skyrl-gym is not installed (pip install 'mtr-env[skyrl]')")
 
+from datasets import Dataset
 from skyrl_gym.envs.registration import deregister
 from skyrl_gym.metrics import aggregate_for_environment
 
@@ -23,6 +26,7 @@ from mtr_env.testing.parity import FaultyToolActor, Scenario, differences, expec
 
 pytestmark = pytest.mark.adapters
 SYNTHETIC = "MTR-Synthetic-v0"
+PAGE = ROOT / "docs/adapters/skyrl.md"
 CALL = '<tool_call>{"name": "search", "arguments": {"query": "x"}}</tool_call>'
 
 
@@ -177,3 +181,13 @@ def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:
             chat += [{"role": "assistant", "content": action}, *out["observations"]]
         paid.append(out["reward"])
     assert paid == [1.0] * 1000
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    examples = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
+    exec(compile(examples[0], str(PAGE), "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.strip() == "True 0.0 1.0"
+    assert len(Dataset.from_parquet(str(tmp_path / "train.parquet"))) == 200

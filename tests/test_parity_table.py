@@ -91,5 +91,5 @@ def test_a_difference_is_in_the_table_and_in_the_exit_code(run: Callable[..., in
 def test_an_unknown_driver_is_refused_and_one_without_its_framework_is_named() -> None:
     with pytest.raises(SystemExit, match="Unknown driver 'nobody'; expected some of "):
         parity.drivers(["nobody"])
-    found, missing = parity.drivers([])
-    assert {*found, *missing} >= {"gem", "skyrl", "trl", "trl_session", "trl_spec"}
+    found, missing = parity.drivers(["gem"])
+    assert [*found, *missing] == ["gem"]

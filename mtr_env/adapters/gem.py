@@ -32,7 +32,7 @@ from mtr_env.trace import Trace
 from mtr_env.transcript import messages
 
 
-class GemEnv(Env):  # type: ignore[misc]
+class GemEnv(Env):
     """An environment id of the package. ``options`` are those of ``gym.make(id, ...)``; ``seed`` is that of the first
     ``reset`` without one."""
 

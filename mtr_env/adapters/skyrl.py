@@ -33,7 +33,7 @@ ENV_CLASS = "mtr"
 Output = TypeVar("Output")
 
 
-class SkyRLEnv(BaseTextEnv):  # type: ignore[misc]
+class SkyRLEnv(BaseTextEnv):
     """One episode, made by ``skyrl_gym.make`` for each rollout; :func:`register` makes the class that it is made of.
 
     ``extras`` are the row's columns: ``question_id``, ``seed``, and ``max_turns``, which SkyRL adds.

@@ -31,7 +31,7 @@ from mtr_env.rows import Asked, beginnings, chosen
 from mtr_env.session import ToolSession
 
 
-class MTRSession(ResourceSession):  # type: ignore[misc]
+class MTRSession(ResourceSession):
     """One rollout. ``session`` is the episode behind it."""
 
     def __init__(self, session: ToolSession) -> None:
@@ -69,7 +69,7 @@ class MTRSession(ResourceSession):  # type: ignore[misc]
         """Nothing is held open."""
 
 
-class MTRSessionFactory(ResourceSessionFactory):  # type: ignore[misc]
+class MTRSessionFactory(ResourceSessionFactory):
     """Makes a session for each rollout of a prompt of :attr:`train_dataset`.
 
     Args:
