@@ -34,6 +34,7 @@ from mtr_env.tool import Toolset
 from mtr_env.trace import decode
 from tests.chat_server import ChatServer
 from tests.played_model import Played, oracle_says
+from tests.test_readme import ROOT, blocks
 
 pytestmark = [
     pytest.mark.adapters,
@@ -41,6 +42,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Unclosed <MemoryObject:ResourceWarning"),  # of Inspect's own streams
 ]
 SYNTHETIC, HOTPOT = "MTR-Synthetic-v0", "MTR-HotpotQA-v0"
+PAGE = ROOT / "docs/adapters/inspect.md"
 BY_NAME = {scenario.name: scenario for scenario in scenarios()}
 
 
@@ -81,7 +83,7 @@ def test_a_sample_is_a_question_with_its_gold_answers() -> None:
 
 
 def test_an_unknown_option_is_refused_before_anything_is_played() -> None:
-    with pytest.raises(TypeError, match="has no argument 'hop'.*Did you mean 'hops'"):
+    with pytest.raises(TypeError, match=r"has no argument 'hop'.*Did you mean 'hops'"):
         mtr(hop=3)
 
 
@@ -193,13 +195,16 @@ def test_an_unscored_sample_counts_in_no_metric(tmp_path: Path) -> None:
 
 def _arguments(stage: Any) -> dict[str, Any]:
     first = stage.toolset.tools[0]
-    return {name: "Oslo" for name in first.parameters["required"]}
+    return dict.fromkeys(first.parameters["required"], "Oslo")
 
 
 def test_a_tool_maker_that_is_down_leaves_its_sample_unscored(tmp_path: Path) -> None:
     log = evaluated(mtr(limit=1, tool_maker=f"{__name__}:Down"), answering("Nobody"), tmp_path)
     [sample] = log.samples
-    assert sample.scores["reward"].reason == "infrastructure" and "nobody is at home" in sample.scores["reward"].explanation
+    assert (
+        sample.scores["reward"].reason == "infrastructure"
+        and "nobody is at home" in sample.scores["reward"].explanation
+    )
 
 
 def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:
@@ -208,6 +213,15 @@ def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:
     assert log.samples[0].scores["reward"].metadata["support"] == 1.0
     assert again.samples[0].scores["reward"].value == 1.0
     assert "support" not in again.samples[0].scores["reward"].metadata
+
+
+def test_the_example_of_the_page_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)  # for its log
+    [example] = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
+    exec(compile(example, str(PAGE), "exec"), {"__name__": "page"})
+    assert capsys.readouterr().out.startswith("success {'reward': 0.0, 'answer': 0.0, 'contract': 1.0")
 
 
 # --------------------------------------------------------------------------------------------- command line and viewer

@@ -27,9 +27,11 @@ from mtr_env.tool import Toolset
 from mtr_env.trace import decode
 from tests.chat_server import ChatServer
 from tests.played_model import Played, oracle_says
+from tests.test_readme import ROOT, blocks
 
 pytestmark = [pytest.mark.adapters, pytest.mark.timeout(300)]
 HOTPOT = "MTR-HotpotQA-v0"
+PAGE = ROOT / "docs/adapters/verifiers.md"
 
 
 def tasks(**config: Any) -> list[MTRTask]:
@@ -64,7 +66,7 @@ def test_a_split_given_twice_is_the_one_of_the_field() -> None:
 
 
 def test_an_unknown_option_is_refused_as_the_tasks_are_read() -> None:
-    with pytest.raises(TypeError, match="has no argument 'hop'.*Did you mean 'hops'"):
+    with pytest.raises(TypeError, match=r"has no argument 'hop'.*Did you mean 'hops'"):
         tasks(options={"hop": 3})
 
 
@@ -151,13 +153,20 @@ def test_only_the_total_is_paid_and_its_parts_stand_beside_it() -> None:
     assert trace.rewards["contract"].score == pytest.approx(2 / 3)
 
 
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    [example] = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
+    exec(compile(example, str(PAGE), "exec"), {"__name__": "page"})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3 and all(line.endswith(" True") for line in lines)
+
+
 # --------------------------------------------------------------------------------------------------- the command line
 
 
 def command(name: str, *arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     return subprocess.run(
-        [name, "mtr-taskset", *arguments, "--no-rich"],
+        [name, *arguments, "--no-rich"],
         cwd=folder,
         env=os.environ | {"PATH": path},
         capture_output=True,
@@ -173,25 +182,39 @@ def test_vf_eval_completes_20_rollouts_against_a_model_server(tmp_path: Path) ->
     played = Played(said)
     with ChatServer(content=played) as server:
         done = command(
-            "vf-eval", "-m", "tiny", "-n", "20", "--no-push", "--client.base-url", server.url,
+            "vf-eval", "mtr-taskset", "-m", "tiny", "-n", "20", "--no-push", "--client.base-url", server.url,
             "--env.agent.harness.id", "null", "--env.agent.runtime.type", "subprocess",
             "--env.taskset.options", '{"limit": 20}', folder=tmp_path,
         )  # fmt: skip
     assert done.returncode == 0, done.stderr
     [file] = tmp_path.glob("outputs/*/traces.jsonl")
-    episodes = [json.loads(line) for line in file.read_text().splitlines()]
-    traces = [trace for episode in episodes for trace in episode.get("traces", [episode])]
+    traces = saved_traces(file)
     assert len(traces) == 20 and all(trace["ok"] for trace in traces)
     for trace in traces:
-        saved = decode(trace["info"][TRACE])
-        assert saved.answer is not None and trace["rewards"]["reward"]["score"] == score(saved).total == 1.0
+        played_trace = decode(trace["info"][TRACE])
+        assert played_trace.answer is not None
+        assert trace["rewards"]["reward"]["score"] == score(played_trace).total == 1.0
     offered = played.tools[0]
     assert {"name", "description", "parameters"} == set(offered[0]["function"])
     assert offered[0]["function"]["parameters"]["additionalProperties"] is False
 
+    done = command("vf-replay", str(file.parent), folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [again] = tmp_path.glob("outputs/mtr-taskset--replay/*/traces.jsonl")
+    rewards = {trace["task"]["data"]["id"]: trace["rewards"] for trace in traces}
+    assert {trace["task"]["data"]["id"]: trace["rewards"] for trace in saved_traces(again)} == rewards
+
+
+def saved_traces(file: Path) -> list[dict[str, Any]]:
+    """The traces of a run's file, whose lines are traces or episodes of one."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    return [trace for line in lines for trace in line.get("traces", [line])]
+
 
 def test_vf_validate_proves_every_bundled_question(tmp_path: Path) -> None:
-    done = command("vf-validate", "--runtime.type", "subprocess", "--taskset.env_id", HOTPOT, folder=tmp_path)
+    done = command(
+        "vf-validate", "mtr-taskset", "--runtime.type", "subprocess", "--taskset.env_id", HOTPOT, folder=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     summary = json.loads(done.stdout[done.stdout.index("{") :])
     assert summary["outcomes"]["valid"] == summary["total"] == len(make_game(HOTPOT).world.ids)
