@@ -12,7 +12,8 @@ by the environment's own rules. A harness without tool interception is refused a
 - Each call is a step of its own, also where one message holds several, and so is the answer: a call of
   ``submit_answer``, or the last message when that calls no tool.
 - The stop conditions ``answered``, ``max_turns`` (the environment's ``max_steps``: truncated, to verifiers) and
-  ``infrastructure`` say how the episode ended; any other, such as a token limit, leaves it without an answer.
+  ``infrastructure`` say how the episode ended before the model did (``agent_completed``: its last message answers);
+  any other, such as a token limit, leaves it without an answer.
 - An unscored episode fails with ``UnscoredError``: the trace is not ``ok`` and its rewards are ``None``, never 0.
 - ``trace.info["mtr_trace"]`` is the episode's trace as one line of JSON, of which every reward is a pure function.
 """
