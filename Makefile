@@ -34,6 +34,13 @@ $(ADAPTERS): $(TRAIN)
 	.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-$*.txt -e '.[dev,$*]'
 	touch $@
 
+# verifiers cannot live with the openai of `dev`, and finds a taskset as a package of its own.
+.venv-verifiers/.installed: pyproject.toml constraints-verifiers.txt
+	test -x .venv-verifiers/bin/python || $(PYTHON) -m venv .venv-verifiers
+	.venv-verifiers/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-verifiers.txt \
+		-e '.[test,verifiers]' -e environments/mtr_taskset
+	touch $@
+
 .PRECIOUS: .venv-%/.installed
 
 demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, a quarter of an hour on two cores

@@ -76,6 +76,17 @@ class PlayerOptions:
     policy_mode: str = option("native", "how it plays: native tool calls, or text in the grammar", "NAME")
 
 
+def named_game(env_id: str, options: Mapping[str, Any]) -> Game:
+    """:func:`~mtr_env.registration.make_game` with ``options`` of a configuration, in which ``tool_maker`` and
+    ``tool_actor`` may be the text ``module:attr``. Raises as it does and as
+    :func:`~mtr_env.evaluate.players.load_plug`."""
+    plugged = dict(options)
+    for name, what, method in (("tool_maker", "ToolMaker", "make"), ("tool_actor", "ToolActor", "respond")):
+        if isinstance(plugged.get(name), str):
+            plugged[name] = load_plug(plugged[name], what, method)
+    return make_game(env_id, **plugged)
+
+
 def flag(name: str) -> str:
     """How a field is written on a command line: ``--tool-model``."""
     return f"--{name.replace('_', '-')}"

@@ -5,8 +5,9 @@
 
 Which request is hit, and how, is a function of the seed, the request's body and how often that body was seen: the same
 run has the same faults, and a request that is sent again is a new draw. `script` names the faults of the first requests
-instead ("" for none). Listens on 127.0.0.1, any free port; a daemon thread with an event loop of its own, which ends
-with the `with` block. Bounded: 4 MiB a request, 4,096 connections.
+instead ("" for none). A request with `stream` gets its answer as a stream's events, all at once. Listens on 127.0.0.1,
+any free port; a daemon thread with an event loop of its own, which ends with the `with` block. Bounded: 4 MiB a
+request, 4,096 connections.
 """
 
 from __future__ import annotations
@@ -241,7 +242,10 @@ class _Connection(asyncio.Protocol):
             else:
                 self.server.input_tokens += usage[0]
                 self.server.output_tokens += usage[1]
-                self._send(200, answer)
+                if body.get("stream"):
+                    self._send(200, _streamed(answer), kind="text/event-stream")
+                else:
+                    self._send(200, answer)
 
     def _answer(self, body: dict[str, Any], fault: str) -> tuple[bytes, tuple[int, int]]:
         message, reason = _disturbed(self.server.content(body), fault, self.server.gold, body)
@@ -300,6 +304,22 @@ _STATUS: dict[str, tuple[int, str | None]] = {
 
 def _head(status: int, length: int, kind: str, extra: str) -> bytes:
     return f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n{extra}\r\n".encode()
+
+
+def _streamed(answer: bytes) -> bytes:
+    """A whole answer as the events of a stream: the message, then why it ended, then the usage."""
+    whole = msgspec.json.decode(answer)
+    whole["object"] = "chat.completion.chunk"
+    usage = whole.pop("usage")
+    events: list[Any] = []
+    for choice in whole["choices"]:
+        message = choice["message"]
+        calls = [{"index": i, **call} for i, call in enumerate(message.get("tool_calls") or ())]
+        delta = {**message, "tool_calls": calls} if calls else message
+        for said, reason in ((delta, None), ({}, choice["finish_reason"])):
+            events.append({**whole, "choices": [{"index": 0, "delta": said, "finish_reason": reason}]})
+    events.append({**whole, "choices": [], "usage": usage})
+    return b"".join([b"data: %s\n\n" % part for part in [*map(msgspec.json.encode, events), b"[DONE]"]])
 
 
 def _disturbed(content: Any, fault: str, gold: Any, body: dict[str, Any]) -> tuple[dict[str, Any], str]:

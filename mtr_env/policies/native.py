@@ -101,7 +101,7 @@ def action_of(reply: Completion, grammar: Grammar) -> str:
     """
     text = as_unicode(reply.text)
     if reply.tool_calls:
-        calls = [Call(as_unicode(name), _arguments(arguments)) for _, name, arguments in reply.tool_calls]
+        calls = [Call(as_unicode(name), arguments_of(arguments)) for _, name, arguments in reply.tool_calls]
         return grammar.render_call(*calls, thought=_thought(text))
     if isinstance(grammar.parse(text), Action):
         return text
@@ -115,8 +115,9 @@ def action_of(reply: Completion, grammar: Grammar) -> str:
     return text if unfinished else grammar.render_answer(said.strip(), thought)
 
 
-def _arguments(text: str) -> Any:
-    """A JSON object; any other text as it is, which no grammar takes for arguments."""
+def arguments_of(text: str) -> Any:
+    """The arguments of a native call: a JSON object (empty text stands for an empty one), or any other text as it is,
+    which no grammar takes for arguments."""
     if not text.strip():
         return {}
     try:
