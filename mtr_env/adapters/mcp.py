@@ -43,7 +43,7 @@ URI = "mtr://question"
 Keep = Callable[[Trace], None]
 
 
-class MCPServer(Server):  # type: ignore[misc]
+class MCPServer(Server):
     """A low-level MCP server whose every session is an episode of ``game``. ``keep`` is given each episode's trace when
     it is over, or left because the session ends."""
 
@@ -122,7 +122,7 @@ def session_server(session: ToolSession, keep: Keep = lambda trace: None) -> Ser
     server: Server = Server("mtr-env", __version__, instructions=text)
     one_at_a_time = asyncio.Lock()
 
-    @server.list_tools()  # type: ignore[untyped-decorator]
+    @server.list_tools()
     async def list_tools() -> list[types.Tool]:
         return [
             types.Tool(name=spec.name, description=spec.description, inputSchema=spec.parameters)
@@ -140,22 +140,22 @@ def session_server(session: ToolSession, keep: Keep = lambda trace: None) -> Ser
     # Not `@server.call_tool()`: what a policy writes is checked, and recorded, by the episode.
     server.request_handlers[types.CallToolRequest] = call_tool
 
-    @server.list_prompts()  # type: ignore[untyped-decorator]
+    @server.list_prompts()
     async def list_prompts() -> list[types.Prompt]:
         return [types.Prompt(name="question", description="The question, and how to answer it.")]
 
-    @server.get_prompt()  # type: ignore[untyped-decorator]
+    @server.get_prompt()
     async def get_prompt(name: str, arguments: dict[str, str] | None) -> types.GetPromptResult:
         if name != "question":
             raise ValueError(f"No prompt {name!r}; there is 'question'.")
         content = types.TextContent(type="text", text=text)
         return types.GetPromptResult(messages=[types.PromptMessage(role="user", content=content)])
 
-    @server.list_resources()  # type: ignore[untyped-decorator]
+    @server.list_resources()
     async def list_resources() -> list[types.Resource]:
         return [types.Resource(name="question", uri=URI, mimeType="text/plain")]
 
-    @server.read_resource()  # type: ignore[untyped-decorator]
+    @server.read_resource()
     async def read_resource(uri: Any) -> Iterable[ReadResourceContents]:
         if str(uri) != URI:
             raise ValueError(f"No resource {str(uri)!r}; there is {URI!r}.")

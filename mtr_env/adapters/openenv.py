@@ -76,7 +76,7 @@ def end_action(last_message: str = "") -> CallToolAction:
     return CallToolAction(tool_name="submit_answer", metadata={_LAST: as_unicode(last_message)})
 
 
-class MTREnvironment(Environment):  # type: ignore[misc]
+class MTREnvironment(Environment):
     """One client's episodes of ``game``, one after the other. ``keep`` is given the trace of each that was begun, when
     it is over or left. The server makes one of these for each session."""
 
@@ -291,7 +291,7 @@ def make_app(game: Game, *, limits: Limits | None = None, keep: Keep = lambda tr
     return application
 
 
-class MTRClient(EnvClient):  # type: ignore[misc]
+class MTRClient(EnvClient):
     """A client of the server: one session, as many episodes as you like. In ``async`` code ``await`` its methods, else
     use ``MTRClient(...).sync()``; ``reset`` takes what :meth:`MTREnvironment.reset` takes.
 
