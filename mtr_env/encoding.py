@@ -64,11 +64,12 @@ class Encoder:
         self.eos: int = tokenizer.eos_token_id
         opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
         self._opening = opening
-        self._before_mark = self._render(opening)
+        self._begun = self._render(opening)
+        self._said = self._render(opening, add_generation_prompt=False)
         self.between("observation")  # fails at the start, not in the middle of a training
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
         if not isinstance(text, str):
             raise ValueError("The tokenizer's chat template does not give text.")
         return text
@@ -82,7 +83,8 @@ class Encoder:
         turns = [{"role": "assistant", "content": _MARK}, {"role": "user", "content": observation}]
         text = self._render([*self._opening, *turns])
         before, found, after = text.partition(_MARK)
-        if not found or before != self._before_mark:
+        # A turn to come may open with more than one that was written, such as an empty thought (enable_thinking=False).
+        if not (found and before.startswith(self._said) and self._begun.startswith(before)):
             raise ValueError(
                 "The chat template does not append: it rewrites earlier turns when later ones come, so sampled tokens "
                 "could not be kept. Use a template that renders an assistant turn as it was written."

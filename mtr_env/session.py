@@ -118,7 +118,7 @@ class ToolSession:
 
     def reward(self) -> Reward:
         """What the episode is worth as it stands; ``total`` is ``None`` when it is unscored."""
-        return score(_stopped(self.trace), self.game.rubric)
+        return score(stopped(self.trace), self.game.rubric)
 
     def log(self) -> dict[str, float | None]:
         """Reward, parts and metrics by name, as every adapter logs them."""
@@ -153,7 +153,7 @@ class ToolSession:
         return to_json(self.game.grammar.parse_observation(step.observation)[0].content)
 
 
-def _stopped(trace: Trace) -> Trace:
+def stopped(trace: Trace) -> Trace:
     """A trace for scoring: one without an end as if ``max_steps`` were the steps that it has."""
     if trace.stop_reason is not None or not trace.steps:
         return trace

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_readme import blocks
 
 from benchmarks.parity_drivers import endpoint as native_driver
 from benchmarks.parity_drivers import endpoint_text as text_driver
@@ -18,7 +19,6 @@ from mtr_env.reward import score
 from mtr_env.testing.parity import Scenario, differences, expected, scenarios
 from mtr_env.trace import encode
 from tests.chat_server import ChatServer
-from tests.test_readme import blocks
 
 pytest.importorskip("openai", reason="the llm extra is not installed (pip install -e '.[llm]')")
 SYNTHETIC = "MTR-Synthetic-v0"

@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from byte_tokenizer import PAIR, ByteTokenizer
 
 from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func
 from mtr_env.errors import InfrastructureError
@@ -15,6 +14,7 @@ from mtr_env.policies.oracle import Oracle
 from mtr_env.question import Question
 from mtr_env.registration import make_game
 from mtr_env.reward import score
+from mtr_env.testing.byte_tokenizer import PAIR, ByteTokenizer
 from mtr_env.tool import Toolset
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Response

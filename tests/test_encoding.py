@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gymnasium as gym
 import pytest
-from byte_tokenizer import END, PAIR, ByteTokenizer
 from msgspec.structs import replace
 
 from mtr_env.encoding import Encoder
 from mtr_env.policies.oracle import Oracle
 from mtr_env.rollout import play
+from mtr_env.testing.byte_tokenizer import END, PAIR, ByteTokenizer
 from mtr_env.trace import TokenRecord, Trace
 from mtr_env.transcript import Message
 

@@ -23,7 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")))
-BLOCK = re.compile(r"^(<!-- not run: .+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
+BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
 
 
 class Block(NamedTuple):

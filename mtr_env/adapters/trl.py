@@ -29,6 +29,7 @@ from mtr_env.episode import Game, Turn
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log, means
+from mtr_env.session import stopped
 from mtr_env.transcript import messages
 from mtr_env.vector import drive_many
 
@@ -115,7 +116,7 @@ class Rollouts:
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
         seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
-        scores = [score(episode.trace, self.game.rubric) for episode in episodes]
+        scores = [score(stopped(episode.trace), self.game.rubric) for episode in episodes]
         return {
             "prompt_ids": [episode.prompt_ids for episode in episodes],
             "completion_ids": [episode.completion_ids for episode in episodes],
