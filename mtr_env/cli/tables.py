@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mtr_env.audit import AuditReport
 from mtr_env.audit_actor import ActorReport, Share
 from mtr_env.evaluate import Group, Interval, Summary
+from mtr_env.lint_tools import EFFECTS, FRAMEWORKS, LOST, Finding, LintReport
 from mtr_env.llm import Spent
 from mtr_env.metrics import metrics
 from mtr_env.registration import DATASETS, SYNTHETIC
@@ -242,3 +243,29 @@ def world(manifest: Manifest) -> str:
         f"{len(manifest.files)} files, {size / 1e6:.1f} MB: {', '.join(manifest.files)}",
     ]
     return "\n".join(map(wrapped, lines))
+
+
+def lint(report: LintReport) -> str:
+    """What ``lint-tools`` prints: a line for each rule that found something, and why tools are refused or hidden."""
+    by_rule: dict[tuple[str, str, str], list[Finding]] = {}
+    for finding in sorted(report.findings, key=lambda finding: EFFECTS.index(finding.effect)):
+        by_rule.setdefault((finding.framework, finding.effect, finding.rule), []).append(finding)
+    rows = [("framework", "effect", "what", "tools", "for example")]
+    for (framework, effect, rule), found in sorted(
+        by_rule.items(), key=lambda item: report.frameworks.index(item[0][0])
+    ):
+        tools = len({(finding.tool, finding.toolset) for finding in found})
+        where = ": ".join(filter(None, (found[0].tool, found[0].where)))
+        rows.append((_versioned(framework), effect, rule, f"{tools} of {report.tools}", where))
+    lines = [f"toolsets {report.toolsets}, different tools {report.tools}"]
+    lines += [columns(rows)] if len(rows) > 1 else []
+    lost = [finding for finding in report.findings if finding.effect in LOST]
+    lines += [wrapped(f"{f.tool or f.toolset} in {f.framework}: {f.message}") for f in lost[:SHOWN]]
+    lines += [f"... and {len(lost) - SHOWN} more; --json has all."] if len(lost) > SHOWN else []
+    clean = [name for name in report.frameworks if name not in {finding.framework for finding in report.findings}]
+    lines += [wrapped(f"nothing to say: {', '.join(map(_versioned, clean))}")] if clean else []
+    return "\n".join(lines)
+
+
+def _versioned(framework: str) -> str:
+    return f"{framework} {FRAMEWORKS[framework].version}"
