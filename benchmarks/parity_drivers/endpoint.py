@@ -12,6 +12,10 @@ from mtr_env.reward import score
 from mtr_env.testing.parity import Outcome, Said, Scenario, outcome_of
 from tests.chat_server import ChatServer
 
+PACKAGE = "openai"
+ONE_CALL_A_STEP = False
+MAPPED: dict[str, str] = {}
+
 
 def play(scenario: Scenario, mode: Mode = "native") -> Outcome:
     game = make_game(scenario.env_id, **scenario.options)

@@ -21,6 +21,10 @@ from mtr_env.testing.byte_tokenizer import ByteTokenizer
 from mtr_env.testing.parity import Outcome, Scenario, outcome_of, outcome_of_log
 from mtr_env.trace import Trace
 
+PACKAGE = "verl"
+ONE_CALL_A_STEP = False
+MAPPED: dict[str, str] = {}
+
 Worker = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 

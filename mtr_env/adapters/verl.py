@@ -93,29 +93,48 @@ class MTRAgentLoop(AgentLoopBase):  # type: ignore[misc]
             self._check_prompt(episode, row)
         metrics, extra = AgentLoopMetrics(), dict[str, Any]()
         priority = int(row.get("priority", 0))
-        request_id = f"det-{priority}" if getattr(self.rollout_config, "full_determinism", False) else uuid4().hex
-        while episode.trace.stop_reason is None and not episode.cut:
-            asked = time.perf_counter()
-            output = await self.server_manager.generate(
-                request_id=request_id,
-                prompt_ids=episode.context,
-                sampling_params={**sampling_params, "max_tokens": self.max_turn_tokens},
-                priority=priority,
-            )
-            if output.stop_reason in ("aborted", "abort") or not output.token_ids:
-                aborted = InfrastructureError(f"the server gave no action ({output.stop_reason or 'no tokens'})")
-                episode.trace = cut_short(episode.trace, "policy", aborted)
-                break
-            answered = time.perf_counter()
-            action = episode.encoder.text(output.token_ids)
-            trace = await adrive(stage, episode.trace, action, game.tool_actor)
-            episode.acted(trace, output.token_ids, output.log_probs or None)
-            metrics.generate_sequences += answered - asked
-            metrics.tool_calls += time.perf_counter() - answered
-            _count(metrics, extra, output)
-            over = trace.stop_reason is not None
-            episode.cut = not over and len(episode.completion_ids) + self.max_turn_tokens > self.response_length
+        deterministic = getattr(self.rollout_config, "full_determinism", False)
+        request = {
+            "request_id": f"det-{priority}" if deterministic else uuid4().hex,  # the same for all turns, for the cache
+            "sampling_params": {**sampling_params, "max_tokens": self.max_turn_tokens},
+            "priority": priority,
+        }
+        while not self._over(episode):
+            await self._act(game, episode, request, metrics, extra)
         return self._paid(game, episode, metrics, extra)
+
+    def _over(self, episode: TokenEpisode) -> bool:
+        """Whether it has ended, or has no room for a whole action more."""
+        over = episode.trace.stop_reason is not None
+        episode.cut = not over and len(episode.completion_ids) + self.max_turn_tokens > self.response_length
+        return over or episode.cut
+
+    async def _act(
+        self,
+        game: Game,
+        episode: TokenEpisode,
+        request: Mapping[str, Any],
+        metrics: AgentLoopMetrics,
+        extra: dict[str, Any],
+    ) -> None:
+        """One action and all it causes. What the server aborts is nobody's fault: the episode ends unscored."""
+        asked = time.perf_counter()
+        output = await self.server_manager.generate(prompt_ids=episode.context, **request)
+        answered = time.perf_counter()
+        metrics.generate_sequences += answered - asked
+        if output.stop_reason in ("aborted", "abort") or not output.token_ids:
+            aborted = InfrastructureError(f"the server gave no action ({output.stop_reason or 'no tokens'})")
+            episode.trace = cut_short(episode.trace, "policy", aborted)
+            return
+        action = episode.encoder.text(output.token_ids)
+        trace = await adrive(episode.stage, episode.trace, action, game.tool_actor)
+        episode.acted(trace, output.token_ids, output.log_probs or None)
+        metrics.tool_calls += time.perf_counter() - answered
+        if output.num_preempted is not None:
+            metrics.num_preempted = max(metrics.num_preempted, 0) + output.num_preempted
+        # The versions of the weights that sampled, from the first action to the last: verl drops what is too old.
+        extra.setdefault("min_global_steps", output.extra_fields.get("min_global_steps"))
+        extra["max_global_steps"] = output.extra_fields.get("max_global_steps")
 
     def _game(self, row: Mapping[str, Any]) -> Game:
         info = row.get("extra_info") or {}
@@ -225,12 +244,3 @@ class _Templated:
 @lru_cache(8)
 def _game(make: Callable[..., Game], env_id: str, options: str) -> Game:
     return make(env_id, **json.loads(options))
-
-
-def _count(metrics: AgentLoopMetrics, extra: dict[str, Any], output: Any) -> None:
-    """What a server says beside the tokens: preemptions, and the versions of the weights that sampled (the first one's
-    lowest, the last one's highest), by which verl drops what is too old."""
-    metrics.num_preempted = max(metrics.num_preempted, 0) + (output.num_preempted or 0)
-    said = output.extra_fields
-    extra.setdefault("min_global_steps", said.get("min_global_steps"))
-    extra["max_global_steps"] = said.get("max_global_steps")
