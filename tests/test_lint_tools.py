@@ -207,7 +207,7 @@ def test_the_command_prints_a_table_and_ends_by_what_was_found(
     assert main(["lint-tools", given, "--framework", "verl", "--strict"]) == 1
     assert main(["lint-tools", given, "--framework", "trl,mcp", "--json", str(out)]) == 1
     shown = capsys.readouterr().out
-    assert "look in trl: Tool 'look': a Python signature cannot say its argument 'x'" in shown
+    assert "trl, look: Tool 'look': a Python signature cannot say its argument 'x'" in shown
     assert "nothing to say: mcp 2.3" in shown
     [found] = json.loads(out.read_text())["findings"]
     assert (found["effect"], found["tool"], found["toolset"]) == ("refused", "look", given)

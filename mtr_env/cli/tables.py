@@ -246,25 +246,27 @@ def world(manifest: Manifest) -> str:
 
 
 def lint(report: LintReport) -> str:
-    """What ``lint-tools`` prints: a line for each rule that found something, and why tools are refused or hidden."""
+    """What ``lint-tools`` prints: a line for each rule that found something, and why a tool is refused or hidden."""
     by_rule: dict[tuple[str, str, str], list[Finding]] = {}
-    for finding in sorted(report.findings, key=lambda finding: EFFECTS.index(finding.effect)):
-        by_rule.setdefault((finding.framework, finding.effect, finding.rule), []).append(finding)
-    rows = [("framework", "effect", "what", "tools", "for example")]
-    for (framework, effect, rule), found in sorted(
-        by_rule.items(), key=lambda item: report.frameworks.index(item[0][0])
-    ):
-        tools = len({(finding.tool, finding.toolset) for finding in found})
-        where = ": ".join(filter(None, (found[0].tool, found[0].where)))
-        rows.append((_versioned(framework), effect, rule, f"{tools} of {report.tools}", where))
-    lines = [f"toolsets {report.toolsets}, different tools {report.tools}"]
-    lines += [columns(rows)] if len(rows) > 1 else []
-    lost = [finding for finding in report.findings if finding.effect in LOST]
-    lines += [wrapped(f"{f.tool or f.toolset} in {f.framework}: {f.message}") for f in lost[:SHOWN]]
-    lines += [f"... and {len(lost) - SHOWN} more; --json has all."] if len(lost) > SHOWN else []
-    clean = [name for name in report.frameworks if name not in {finding.framework for finding in report.findings}]
-    lines += [wrapped(f"nothing to say: {', '.join(map(_versioned, clean))}")] if clean else []
-    return "\n".join(lines)
+    order = {framework: number for number, framework in enumerate(report.frameworks)}
+    for found in sorted(report.findings, key=lambda found: (order[found.framework], EFFECTS.index(found.effect))):
+        by_rule.setdefault((found.framework, found.effect, found.rule), []).append(found)
+    rows, reasons = [("framework", "effect", "what", "tools", "for example")], []
+    for (framework, effect, rule), same in by_rule.items():
+        first, tools = same[0], len({(found.tool, found.toolset) for found in same})
+        example = ": ".join(filter(None, (first.tool or first.toolset, first.where)))
+        rows.append((_versioned(framework), effect, rule, f"{tools} of {report.tools}", example))
+        if first.effect in LOST:
+            reasons.append(wrapped(f"{framework}, {example}: {first.message}"))
+    clean = [_versioned(name) for name in report.frameworks if name not in {key[0] for key in by_rule}]
+    return "\n".join(
+        [
+            f"toolsets {report.toolsets}, different tools {report.tools}",
+            *([columns(rows)] if by_rule else []),
+            *reasons,
+            *([wrapped(f"nothing to say: {', '.join(clean)}")] if clean else []),
+        ]
+    )
 
 
 def _versioned(framework: str) -> str:
