@@ -319,7 +319,7 @@ FRAMEWORKS: Mapping[str, Framework] = {
     "trl": Framework("1.16", _trl),
     "verl": Framework("0.9", _verl),
     "openenv": Framework("0.10", _openenv),
-    "mcp": Framework("2.3", _mcp),
+    "mcp": Framework("1.30", _mcp),
     "inspect": Framework("0.3.285", _inspect),
     "openai": Framework("3.51", _openai),
     "openai-strict": Framework("3.51", _openai_strict),

@@ -221,7 +221,7 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:
     rollouts = make_rollout_func("MTR-HotpotQA-v0", TOKENIZER, max_tokens=100)
     with pytest.raises(ValueError, match="max_tokens is 100: raise it, or list the tools with a '-compact' grammar"):
         rollouts.rows(rollouts.game.world.ids)
-    with pytest.raises(ValueError, match="make the data set with its dataset"):
+    with pytest.raises(ValueError, match="make the data set with the object that plays it"):
         rollouts([[{"role": "user", "content": "?"}]], TRAINER)
     with pytest.raises(ValueError, match="Did you mean 'MTR-HotpotQA-v0'"):
         make_rollout_func("MTR-HotpotQ-v0", TOKENIZER)
@@ -230,7 +230,7 @@ def test_what_cannot_work_is_refused_at_the_start_with_the_fix() -> None:
 def test_two_questions_with_one_prompt_are_refused() -> None:
     rollouts, _ = scripted()
     first, second, *_ = rollouts.game.world.ids
-    rollouts.rows([first])
-    rollouts._questions[next(iter(rollouts._questions))] = second
+    stage, trace = rollouts.game.begin(second, 0)
+    rollouts._asked.add(messages(trace, stage.prompt), first)
     with pytest.raises(ValueError, match="have the same prompt"):
-        rollouts.rows([first])
+        rollouts.rows([second])

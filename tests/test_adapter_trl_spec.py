@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.tiny_trl import chat_tokenizer, tiny_model
 from mtr_env.adapters.trl import MTRSpec
 from mtr_env.adapters.trl_spec import SUBMIT, Episode
 from mtr_env.env import MTREnv
@@ -449,27 +450,6 @@ def test_rewards_are_in_order_and_every_part_is_logged_by_name() -> None:
 # ----------------------------------------------------------------------------------------------------- the real trainer
 
 
-def chat_tokenizer(texts: Sequence[str]) -> Any:
-    """A small BPE tokenizer of these texts with Qwen 2.5's chat template, as TRL ships it."""
-    import trl
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
-
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=1000,
-        special_tokens=["<|im_start|>", "<|im_end|>", "<|endoftext|>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>")
-    fast.chat_template = (Path(trl.__file__).parent / "chat_templates" / "qwen2_5.jinja").read_text(encoding="utf-8")
-    return fast
-
-
 def scripted_trainer(game: Game) -> type[Any]:
     """TRL's trainer. In the first step every second rollout searches, answers right and says goodbye, and the others
     answer wrong at once; in the second step the model samples for itself."""
@@ -504,7 +484,6 @@ def scripted_trainer(game: Game) -> type[Any]:
 def test_trl_trains_two_steps_through_the_environment_factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("trl", reason=WITHOUT_TRAIN)
     import torch
-    from transformers import Qwen2Config, Qwen2ForCausalLM
     from trl import GRPOConfig
 
     monkeypatch.setenv("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -512,17 +491,7 @@ def test_trl_trains_two_steps_through_the_environment_factory(tmp_path: Path, mo
     spec = MTRSpec("MTR-Synthetic-v0", limit=2, distractors=2, extra_tools=0)
     texts = [json.dumps(spec.game.begin(i, 0)[0].toolset.openai()) for i in spec.environment_factory]
     tokenizer = chat_tokenizer([*texts, *[message["content"] for row in spec.rows for message in row["prompt"]]])
-    model = Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=16,
-            intermediate_size=16,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=2,
-            max_position_embeddings=4096,
-        )
-    )
+    model = tiny_model(tokenizer)
     before = {name: weight.clone() for name, weight in model.named_parameters()}
     trainer = scripted_trainer(spec.game)(
         model=model,

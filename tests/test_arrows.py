@@ -26,7 +26,7 @@ LAYERS = (
     "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector session rollout policies spaces transcript encoding world_files frozen",
+    "env vector session rollout rows policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
     "adapters testing evaluate plugs audit audit_actor lint_tools report world_build cli __main__",
@@ -38,7 +38,11 @@ PROGRAMS = ("agents", "train", "benchmarks")
 
 # What `import mtr_env` may load beside the standard library, and a sample of what it must not.
 CORE = {"gymnasium", "numpy", "jsonschema", "jsonschema_rs", "msgspec"}
-NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "httpx2", "bm25s", "tqdm", "pandas"}
+NEVER_LOADED = {"torch", "transformers", "trl", "datasets", "openai", "httpx2", "bm25s", "tqdm", "pandas"} | {
+    "gem",
+    "openenv",
+    "skyrl_gym",
+}
 
 LEVEL = {name: level for level, row in enumerate(LAYERS) for name in row.split()}
 KEPT_APART = {name for row in LAYERS if APART in row for name in row.split()}

@@ -22,7 +22,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/*.md")))
+PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")))
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
 
 
@@ -89,7 +89,14 @@ def test_every_example_of_a_page_runs(page: Page, tmp_path: Path, monkeypatch: p
 def test_the_readme_shows_a_python_example_and_links_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert any(block.language == "python" and block.run for block in blocks(text))
-    assert [name for name in PAGES[1:] if f"({name})" not in text] == []
+    manuals = [name for name in PAGES[1:] if name.count("/") == 1] + ["docs/adapters/README.md"]
+    assert [name for name in manuals if f"({name})" not in text] == []
+
+
+def test_the_page_of_adapters_links_every_other() -> None:
+    text = (ROOT / "docs/adapters/README.md").read_text(encoding="utf-8")
+    names = [path.name for path in ROOT.glob("docs/adapters/*.md") if path.name != "README.md"]
+    assert [name for name in names if f"({name})" not in text] == []
 
 
 def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: Page) -> None:

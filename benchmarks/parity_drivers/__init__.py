@@ -2,11 +2,12 @@
 
 A driver is a module with
 
-    PACKAGE = "skyrl-gym"      # the distribution whose version stands in the table
-    ONE_CALL_A_STEP = False    # whether the framework makes the calls of one message one by one
+    PACKAGE = "skyrl-gym"      # the distribution whose version stands in the table; left out: no framework
+    ONE_CALL_A_STEP = False    # whether the framework makes the calls of one message one by one; left out: it does not
     MAPPED = {}                # scenario's name -> how it ends instead, where the adapter's page says so
 
     def play(scenario: Scenario) -> Outcome: ...
+    def seed(scenario: Scenario) -> int: ...    # only where an episode's seed follows from the scenario's by a rule
 
 The adapter's tests and the table of `benchmarks.parity` use the same one. Importing it imports the framework.
 """

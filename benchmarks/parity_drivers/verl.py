@@ -13,6 +13,7 @@ from verl.trainer.ppo.v1 import agent_loop_tq
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
+from mtr_env import draw
 from mtr_env.adapters.verl import MTRAgentLoop, rows
 from mtr_env.encoding import Encoder
 from mtr_env.registration import make_game
@@ -28,14 +29,15 @@ MAPPED: dict[str, str] = {}
 Worker = agent_loop_tq.AgentLoopWorkerTQ.__ray_metadata__.modified_class
 
 
+def seed(scenario: Scenario) -> int:
+    """The seed of the first step's group: it follows from the step and the question."""
+    return draw.group_seed(scenario.seed, 0, scenario.question_id)
+
+
 class Loop(MTRAgentLoop):
-    """What a row cannot say of a scenario, and the trace that it became."""
+    """What a row cannot say of a scenario (`make_game`), and the trace that it became."""
 
-    scenario_seed = 0
     last: Trace
-
-    def seed(self, row: Any) -> int:
-        return self.scenario_seed
 
     def ended(self, trace: Trace, reward: Reward) -> None:
         Loop.last = trace
@@ -100,8 +102,7 @@ def run_group(made: Any, row: dict[str, Any], loop: dict[str, Any], step: int = 
 
 def play(scenario: Scenario) -> Outcome:
     said = {name: value for name, value in scenario.options.items() if name != "tool_actor"}
-    [row] = rows(scenario.env_id, questions=[scenario.question_id], **said)
-    Loop.scenario_seed = scenario.seed
+    [row] = rows(scenario.env_id, questions=[scenario.question_id], seed=scenario.seed, **said)
     Loop.make_game = staticmethod(lambda env_id, **options: make_game(env_id, **{**options, **scenario.options}))
     tokenizer = ByteTokenizer()
     server = Server(tokenizer, [message.text for message in scenario.said])

@@ -16,24 +16,21 @@ Tested with TRL 1.16 (extra ``train``). TRL marks ``rollout_func`` as experiment
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mtr_env import draw
 from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
-from mtr_env.adapters.trl_spec import beginnings
 from mtr_env.encoding import Encoder, TokenEpisode, Tokenizer
 from mtr_env.episode import Game, Turn
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log, means
+from mtr_env.rows import Asked, Prompt, beginnings
 from mtr_env.session import stopped
 from mtr_env.transcript import messages
 from mtr_env.vector import drive_many
-
-Prompt = Sequence[Mapping[str, str]]
 
 
 class Sampled(NamedTuple):
@@ -71,7 +68,7 @@ class Rollouts:
         self.seed = seed
         self.sampler = sampler or trainer_sampler
         self.seconds: dict[str, float] = {}
-        self._questions: dict[str, str] = {}
+        self._asked = Asked()
 
     # ---------------------------------------------------------------------------------------------------- the data set
 
@@ -85,12 +82,7 @@ class Rollouts:
         rows = []
         for question_id, stage, trace in beginnings(self.game, question_ids, self.seed):
             prompt = messages(trace, stage.prompt)
-            known = self._questions.setdefault(_key(prompt), question_id)
-            if known != question_id:
-                raise ValueError(
-                    f"Questions {known!r} and {question_id!r} have the same prompt, so a rollout could not tell them "
-                    "apart; leave one of them out."
-                )
+            self._asked.add(prompt, question_id)
             length = len(self.encoder.prompt(prompt))
             if length + self.max_turn_tokens > self.max_tokens:
                 raise ValueError(
@@ -112,7 +104,7 @@ class Rollouts:
 
     def __call__(self, prompts: Sequence[Prompt], trainer: Any) -> dict[str, Any]:
         """Plays one episode for each prompt; the keys are those that TRL asks for, and columns for :meth:`reward`."""
-        ids = [self._question(prompt) for prompt in prompts]
+        ids = [self._asked.question(prompt) for prompt in prompts]
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
         seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
@@ -125,12 +117,6 @@ class Rollouts:
             "mtr_reward": [reward.total for reward in scores],
             "mtr_log": [episode_log(e.trace, s, cut=e.cut) for e, s in zip(episodes, scores, strict=True)],
         }
-
-    def _question(self, prompt: Prompt) -> str:
-        question_id = self._questions.get(_key(prompt))
-        if question_id is None:
-            raise ValueError("A prompt that is not of this rollout function: make the data set with its dataset().")
-        return question_id
 
     def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
@@ -263,10 +249,6 @@ def generate(model: Any, tokenizer: Any, contexts: Sequence[Sequence[int]], most
 
 def _until(ids: list[int], eos: int) -> list[int]:
     return ids[: ids.index(eos) + 1] if eos in ids else ids
-
-
-def _key(prompt: Prompt) -> str:
-    return json.dumps([[m["role"], m["content"]] for m in prompt])
 
 
 def _logprobs(episodes: Sequence[TokenEpisode]) -> list[list[float]] | None:

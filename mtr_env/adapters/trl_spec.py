@@ -21,23 +21,18 @@ that have a chat template with tools. What it cannot do, ``make_rollout_func`` c
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from mtr_env import draw
-from mtr_env.episode import Game, Stage
-from mtr_env.errors import InfrastructureError
+from mtr_env.episode import Game
 from mtr_env.memo import IdentityCache
 from mtr_env.methods import as_method
 from mtr_env.registration import make_game
 from mtr_env.reward_log import means
+from mtr_env.rows import beginnings, chosen, lasting_seed
 from mtr_env.session import SUBMIT, SYSTEM, ToolSession
 from mtr_env.tool import ToolSpec
-from mtr_env.trace import Trace
-
-logger = logging.getLogger("mtr_env")
 
 
 class MTRSpec:
@@ -69,19 +64,16 @@ class MTRSpec:
                 f"The ToolActor {game.tool_actor.name!r} waits for a network, and TRL's environment_factory makes one "
                 "call after the other: use mtr_env.adapters.trl.make_rollout_func, which makes a batch's calls at once."
             )
-        ids = game.world.ids if questions is None else questions
-        if isinstance(ids, int):
-            ids = game.world.ids[:ids]
         self.rows: list[dict[str, Any]] = []
         """The rows of ``train_dataset``: ``prompt`` (chat messages), ``environment``, ``question_id``."""
         self.environment_factory: dict[str, Callable[[], Episode]] = {}
         """Environment name (the question's id) to the class that holds this question's tools."""
         self.reward_funcs: list[Callable[..., list[float | None]]] = [self.reward]
         methods: IdentityCache[ToolSpec, Callable[..., str]] = IdentityCache(4096)  # questions share tools
-        for question_id, stage, _ in beginnings(game, ids, seed):
+        for question_id, stage, _ in beginnings(game, chosen(game, questions), seed):
             members: dict[str, Any] = {tool.name: methods.get(tool, _method) for tool in (*stage.toolset.tools, SUBMIT)}
             members |= {"_game": game, "_question_id": question_id}
-            members["_seed"] = draw.bits("group", seed, question_id) >> 2
+            members["_seed"] = lasting_seed(seed, question_id)
             self.environment_factory[question_id] = type("Episode", (Episode,), members)
             prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
             self.rows.append({"prompt": prompt, "environment": question_id, "question_id": question_id})
@@ -138,30 +130,15 @@ class Episode:
         """The episode after the answer that the last message gives."""
         if self._broken is not None:
             raise self._broken
-        self._session.end(_last_words(completion))
+        self._session.end(last_words(completion))
         return self._session
-
-
-def beginnings(game: Game, question_ids: Sequence[str], seed: int) -> Iterator[tuple[str, Stage, Trace]]:
-    """The episodes of a data set, each with its question's id, as they begin. A question whose ToolMaker cannot be
-    reached is left out, with a warning in the ``mtr_env`` log; raises ``InfrastructureError`` when no other is left."""
-    missing: list[str] = []
-    for question_id in question_ids:
-        stage, trace = game.begin(question_id, seed)
-        if trace.stop_reason is None:
-            yield question_id, stage, trace
-            continue
-        missing.append(f"question {question_id!r} is left out: {trace.faults[-1].message}")
-        logger.warning("%s", missing[-1])
-    if missing and len(missing) == len(question_ids):
-        raise InfrastructureError(f"No question can be trained on: {missing[-1]}")
 
 
 def _method(tool: ToolSpec) -> Callable[..., str]:
     return as_method(tool, Episode._call)
 
 
-def _last_words(completion: Sequence[Mapping[str, Any]]) -> str:
+def last_words(completion: Sequence[Mapping[str, Any]]) -> str:
     """The text of the last message when it is the policy's and calls no tool; else nothing."""
     last = completion[-1] if completion else {}
     content = last.get("content")

@@ -33,6 +33,7 @@ from mtr_env.errors import InfrastructureError
 from mtr_env.registration import make_game
 from mtr_env.reward import Reward, score
 from mtr_env.reward_log import episode_log
+from mtr_env.rows import beginnings, chosen
 from mtr_env.session import stopped
 from mtr_env.trace import Trace
 from mtr_env.transcript import messages
@@ -48,7 +49,7 @@ class Unscored(InfrastructureError):
 
 
 @register(AGENT)
-class MTRAgentLoop(AgentLoopBase):  # type: ignore[misc]
+class MTRAgentLoop(AgentLoopBase):
     """One rollout, made anew for each. Takes verl's arguments, and ``max_turn_tokens``, the most tokens of one action:
     an episode without room for a whole action more in ``rollout.response_length`` is over.
 
@@ -180,7 +181,8 @@ def rows(
     """The rows of a data set: ``agent_name``, ``prompt``, ``data_source``, ``reward_model`` (the gold answer, for
     verl's own tables) and ``extra_info``, which says what :class:`MTRAgentLoop` plays.
 
-    ``questions`` says how many (the first ones), or their ids; all unless told. ``options`` are those of
+    ``questions`` says how many (the first ones), or their ids; all unless told. A question whose ToolMaker cannot be
+    reached is left out, with a warning in the log. ``options`` are those of
     ``gym.make(env_id, ...)`` that JSON can say. Raises ``TypeError`` for others, and as
     :func:`~mtr_env.registration.make_game`.
     """
@@ -191,10 +193,8 @@ def rows(
             f"A row holds options as JSON ({error}): inherit from MTRAgentLoop, and give plugs in its make_game."
         ) from None
     game = _game(MTRAgentLoop.make_game, env_id, said)
-    ids = game.world.ids if questions is None else questions
     written = []
-    for index, question_id in enumerate(game.world.ids[:ids] if isinstance(ids, int) else ids):
-        stage, trace = game.begin(question_id, seed)
+    for index, (question_id, stage, trace) in enumerate(beginnings(game, chosen(game, questions), seed)):
         written.append(
             {
                 "data_source": env_id,

@@ -73,12 +73,20 @@ class Grammar(Protocol):
 
 decode_call = msgspec.json.Decoder(Call).decode
 decode_object = msgspec.json.Decoder(dict[str, Any]).decode
-decode_result = msgspec.json.Decoder(Result).decode
+_decode_result = msgspec.json.Decoder(Result).decode
 _encode = msgspec.json.Encoder().encode
 
 # What a JSON text can do wrong: not JSON (DecodeError), not the shape (ValidationError), too deep (RecursionError),
 # or a lone surrogate, which has no UTF-8 form (UnicodeEncodeError).
 BAD_JSON = (msgspec.DecodeError, RecursionError, UnicodeEncodeError)
+
+
+def decode_result(text: str) -> Result:
+    """A result out of its JSON form; raises ``ValueError``, which msgspec's own errors are only from 0.20 on."""
+    try:
+        return _decode_result(text)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
 
 
 def to_json(value: Any) -> str:

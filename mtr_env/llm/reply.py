@@ -45,7 +45,7 @@ def read(body: bytes, content_type: str) -> Completion | Failure:
     """A response body with status 200."""
     try:
         reply = msgspec.json.decode(body)
-    except (ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
+    except (msgspec.DecodeError, ValueError, RecursionError):  # not JSON, not UTF-8, or nested too deeply
         what = f"{len(body)} bytes of {content_type.partition(';')[0][:40] or 'an unnamed type'}"
         return Failure(f"an answer that is not whole JSON ({what})", retry=True)
     reply = reply if isinstance(reply, dict) else {}
