@@ -27,7 +27,7 @@ from mtr_env.transcript import messages
 
 pytestmark = [pytest.mark.adapters, pytest.mark.filterwarnings("ignore")]  # verl warns of what it does without
 ROOT = Path(__file__).resolve().parents[1]
-WITHOUT = "the verl extra is not installed (make .venv-verl)"
+WITHOUT = "the verl extra is not installed (an environment of its own: constraints-verl.txt)"
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     pytest.importorskip("verl", reason=WITHOUT)
