@@ -23,7 +23,8 @@ from trl import GRPOTrainer
 
 from benchmarks.report import machine
 from benchmarks.training import RESULTS
-from mtr_env.adapters.trl import Episode, Prompt, Rollouts, Sampled, Sampler
+from mtr_env.adapters.trl import Prompt, Rollouts, Sampled, Sampler
+from mtr_env.encoding import TokenEpisode
 from mtr_env.evaluate import write_json
 from train import grpo
 from train.models import load
@@ -51,7 +52,7 @@ class Recorded(Rollouts):
         self.world_seconds.append(self.seconds["world"])
         return output
 
-    def _advance(self, episodes: Sequence[Episode], samples: Sequence[Sampled]) -> None:
+    def _advance(self, episodes: Sequence[TokenEpisode], samples: Sequence[Sampled]) -> None:
         before = [len(episode.context) + len(sampled.ids) for episode, sampled in zip(episodes, samples, strict=True)]
         super()._advance(episodes, samples)
         for episode, start in zip(episodes, before, strict=True):

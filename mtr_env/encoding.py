@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from mtr_env.trace import Trace
-from mtr_env.transcript import Message
+from msgspec.structs import replace
+
+from mtr_env.episode import Stage
+from mtr_env.trace import TokenRecord, Trace
+from mtr_env.transcript import Message, messages
 
 _MARK = "\u2063mtr\u2063"  # stands for an action while the chat template is asked what follows one
 
@@ -61,11 +64,12 @@ class Encoder:
         self.eos: int = tokenizer.eos_token_id
         opening = [{"role": "system", "content": "s"}, {"role": "user", "content": "q"}]
         self._opening = opening
-        self._before_mark = self._render(opening)
+        self._begun = self._render(opening)
+        self._said = self._render(opening, add_generation_prompt=False)
         self.between("observation")  # fails at the start, not in the middle of a training
 
-    def _render(self, messages: Sequence[Message]) -> str:
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+    def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
         if not isinstance(text, str):
             raise ValueError("The tokenizer's chat template does not give text.")
         return text
@@ -79,7 +83,8 @@ class Encoder:
         turns = [{"role": "assistant", "content": _MARK}, {"role": "user", "content": observation}]
         text = self._render([*self._opening, *turns])
         before, found, after = text.partition(_MARK)
-        if not found or before != self._before_mark:
+        # A turn to come may open with more than one that was written, such as an empty thought (enable_thinking=False).
+        if not (found and before.startswith(self._said) and self._begun.startswith(before)):
             raise ValueError(
                 "The chat template does not append: it rewrites earlier turns when later ones come, so sampled tokens "
                 "could not be kept. Use a template that renders an assistant turn as it was written."
@@ -113,3 +118,48 @@ class Encoder:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+class TokenEpisode:
+    """An episode that a trainer samples: its ``trace``, and the token sequence that grows with it.
+
+    ``prompt_ids``, then ``completion_ids`` with a ``mask`` (1 = policy token) and ``logprobs`` of the same length (0 on
+    tokens that the policy did not sample). ``cut`` says whether the trainer's token budget ended it.
+    """
+
+    def __init__(self, encoder: Encoder, stage: Stage, trace: Trace) -> None:
+        self.encoder = encoder
+        self.stage = stage
+        self.trace = trace
+        self.prompt_ids = encoder.prompt(messages(trace, stage.prompt))
+        self.completion_ids: list[int] = []
+        self.mask: list[int] = []
+        self.logprobs: list[float] = []
+        self.cut = False
+
+    @property
+    def context(self) -> list[int]:
+        """All tokens so far."""
+        return self.prompt_ids + self.completion_ids
+
+    def append(self, ids: Sequence[int], own: bool, logprobs: Sequence[float] | None = None) -> None:
+        """Adds tokens: the policy's ``own``, or the world's."""
+        self.completion_ids += ids
+        self.mask += [int(own)] * len(ids)
+        self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
+
+    def acted(self, trace: Trace, sampled: Sequence[int], logprobs: Sequence[float] | None) -> None:
+        """Takes the trace with the step that the ``sampled`` ids made (:meth:`Encoder.text`), and adds these and what
+        stands between them and the next action."""
+        self.append(sampled, own=True, logprobs=logprobs)
+        step = replace(trace.steps[-1], tokens=TokenRecord(tuple(sampled), tuple(logprobs or ())))
+        self.trace = replace(trace, steps=(*trace.steps[:-1], step))
+        if trace.stop_reason is None:
+            closing = [] if sampled[-1:] == [self.encoder.eos] else [self.encoder.eos]
+            self.append([*closing, *self.encoder.between(step.observation)], own=False)
+
+    @property
+    def has_logprobs(self) -> bool:
+        """Whether every sampled token has its log-probability."""
+        records = [step.tokens for step in self.trace.steps if step.tokens is not None]
+        return all(len(record.logprobs) == len(record.ids) for record in records)

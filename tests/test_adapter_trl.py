@@ -7,7 +7,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from byte_tokenizer import PAIR, ByteTokenizer
 
 from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func
 from mtr_env.errors import InfrastructureError
@@ -15,6 +14,8 @@ from mtr_env.policies.oracle import Oracle
 from mtr_env.question import Question
 from mtr_env.registration import make_game
 from mtr_env.reward import score
+from mtr_env.testing.byte_tokenizer import PAIR, ByteTokenizer
+from mtr_env.testing.parity import FaultyToolActor
 from mtr_env.tool import Toolset
 from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import Response
@@ -142,6 +143,18 @@ def test_an_unscored_episode_has_no_reward() -> None:
     output = rollouts([row["prompt"]], TRAINER)
     assert output["mtr_reward"] == [None]
     assert output["logprobs"] is None
+
+
+def test_a_simulator_fault_in_an_episode_that_the_budget_cut_short_is_not_charged() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=1, tool_actor=FaultyToolActor(0, "response"))
+    call = [*b'<tool_call>{"name":"search","arguments":{"query":"x"}}</tool_call>', 256]
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=20_000)
+    [row] = rollouts.rows(game.world.ids)
+    rollouts.max_tokens = len(rollouts.encoder.prompt(row["prompt"])) + rollouts.max_turn_tokens
+    rollouts.sampler = lambda trainer: lambda contexts, most: [Sampled(call, None) for _ in contexts]
+    output = rollouts([row["prompt"]], TRAINER)
+    assert output["mtr_log"][0]["cut"] == 1.0
+    assert output["mtr_reward"] == [None]
 
 
 class Down(TemplateToolMaker):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gymnasium as gym
 import pytest
-from byte_tokenizer import END, PAIR, ByteTokenizer
 from msgspec.structs import replace
 
 from mtr_env.encoding import Encoder
 from mtr_env.policies.oracle import Oracle
 from mtr_env.rollout import play
+from mtr_env.testing.byte_tokenizer import END, PAIR, ByteTokenizer
 from mtr_env.trace import TokenRecord, Trace
 from mtr_env.transcript import Message
 
@@ -72,6 +72,17 @@ def test_a_tokenizer_that_cannot_be_used_is_refused_at_the_start(attribute: str,
     setattr(tokenizer, attribute, value)
     with pytest.raises(ValueError, match=message):
         Encoder(tokenizer)
+
+
+def test_a_template_may_open_a_turn_with_more_than_it_keeps_of_one() -> None:
+    class WithoutThinking(ByteTokenizer):
+        def apply_chat_template(self, conversation, **options):  # type: ignore[no-untyped-def]
+            opening = "<think></think>" if options["add_generation_prompt"] else ""
+            return super().apply_chat_template(conversation, **options) + opening
+
+    encoder = Encoder(WithoutThinking())
+    between = encoder.between("seen")
+    assert ByteTokenizer().decode(between) == f"[user]seen{END}[assistant]<think></think>"
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:

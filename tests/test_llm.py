@@ -187,7 +187,7 @@ def test_credentials_of_a_url_are_sent_and_stand_nowhere(monkeypatch: pytest.Mon
         sent = server.headers[0]["authorization"]
     assert base64.b64decode(sent.removeprefix("Basic ")).decode() == f"me:{CANARY}/"
     assert "me:" not in repr(client) + client.name + repr(vars(client))
-    with pytest.raises(TypeError, match="environment variable OPENAI_BASE_URL"):
+    with pytest.raises(TypeError, match="environment variables OPENAI_BASE_URL and OPENAI_API_KEY"):
         pickle.dumps(client)
     monkeypatch.setenv("OPENAI_BASE_URL", url)
     pickled = pickle.dumps(ChatClient("tiny"))
@@ -213,7 +213,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> No
 EVERY_FAILURE = [*OUTAGES, "400", "401", "403", "404", "quota"]
 
 
-@pytest.mark.parametrize("place", ["key", "url"])
+@pytest.mark.parametrize("place", ["key", "argument", "url"])
 @pytest.mark.parametrize("fault", EVERY_FAILURE)
 def test_a_key_is_shown_by_no_failure(
     fault: str, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -222,7 +222,8 @@ def test_a_key_is_shown_by_no_failure(
     monkeypatch.setenv("MY_KEY", CANARY if place == "key" else "")
     with ChatServer(lambda body: CANARY, script=[fault] * 2, key="another" if fault == "401" else None) as server:
         url = server.url.replace("//", f"//me:{CANARY}@") if place == "url" else server.url
-        client = ChatClient("tiny", base_url=url, key_variable="MY_KEY", timeout=0.3, retries=1)
+        given = CANARY if place == "argument" else None
+        client = ChatClient("tiny", base_url=url, key_variable="MY_KEY", timeout=0.3, retries=1, api_key=given)
         with pytest.raises(ModelError) as caught:
             ask(client)
         assert caught.value.__context__ is None and caught.value.__cause__ is None
@@ -244,6 +245,21 @@ def test_a_key_that_no_header_can_hold_is_told_without_it(monkeypatch: pytest.Mo
     monkeypatch.setenv("MY_KEY", f"{CANARY}\r\nX: y")
     message = failure(ChatClient("tiny", base_url="http://127.0.0.1:9/v1", key_variable="MY_KEY"))
     assert "MY_KEY" in message and CANARY not in message
+
+
+def test_a_key_that_is_given_takes_the_place_of_the_variables_and_is_never_pickled(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-of-another-server")
+    with ChatServer(key=CANARY) as server:
+        client = ChatClient("tiny", base_url=server.url, key_variable="MY_KEY", api_key=f" {CANARY}\n")
+        ask(client)
+        with pytest.raises(TypeError, match=r"with an api_key, is not pickled.*OPENAI_BASE_URL and MY_KEY"):
+            pickle.dumps(client)
+        refused = ChatClient("tiny", base_url=server.url, key_variable="MY_KEY", api_key="wrong")
+        assert "Check the key given as api_key" in failure(refused)
+    unfit = ChatClient("tiny", base_url="http://127.0.0.1:9/v1", api_key=f"{CANARY}\r\nX: y")
+    assert failure(unfit) == "The api_key holds characters that no key has; set it again."
 
 
 @pytest.mark.parametrize("fault", ANSWERS)

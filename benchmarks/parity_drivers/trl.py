@@ -10,7 +10,8 @@ from trl import GRPOTrainer
 
 from benchmarks.tiny_trl import chat_tokenizer, one_step
 from mtr_env import draw
-from mtr_env.adapters.trl import Episode, Rollouts, Sampled, Sampler
+from mtr_env.adapters.trl import Rollouts, Sampled, Sampler
+from mtr_env.encoding import TokenEpisode
 from mtr_env.registration import make_game
 from mtr_env.testing.parity import Outcome, Scenario, outcome_of_log
 
@@ -27,9 +28,9 @@ def seed(scenario: Scenario) -> int:
 class Kept(Rollouts):
     """Rollouts that can be looked at afterwards."""
 
-    episodes: list[Episode]
+    episodes: list[TokenEpisode]
 
-    def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[Episode]:
+    def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         self.episodes = super().play(starts, sample)
         return self.episodes
 

@@ -20,17 +20,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from msgspec.structs import replace
-
 from mtr_env import draw
 from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
-from mtr_env.encoding import Encoder, Tokenizer
-from mtr_env.episode import Game, Stage, Turn
+from mtr_env.encoding import Encoder, TokenEpisode, Tokenizer
+from mtr_env.episode import Game, Turn
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log, means
 from mtr_env.rows import Asked, Prompt, beginnings
-from mtr_env.trace import TokenRecord, Trace
+from mtr_env.session import stopped
 from mtr_env.transcript import messages
 from mtr_env.vector import drive_many
 
@@ -44,31 +42,6 @@ class Sampled(NamedTuple):
 
 Sampler = Callable[[Sequence[Sequence[int]], int], list[Sampled]]
 """(contexts, most new tokens) -> one sample each, up to and including the end-of-turn token."""
-
-
-class Episode:
-    """One rollout under way: its trace, and the token sequence that grows with it."""
-
-    def __init__(self, stage: Stage, trace: Trace, prompt_ids: list[int]) -> None:
-        self.stage = stage
-        self.trace = trace
-        self.prompt_ids = prompt_ids
-        self.completion_ids: list[int] = []
-        self.mask: list[int] = []
-        self.logprobs: list[float] = []
-        self.cut = False
-        """Whether the token budget ended the episode."""
-
-    def append(self, ids: Sequence[int], own: bool, logprobs: Sequence[float] | None = None) -> None:
-        """Adds tokens: the policy's ``own``, or the world's."""
-        self.completion_ids += ids
-        self.mask += [int(own)] * len(ids)
-        self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
-
-    @property
-    def context(self) -> list[int]:
-        """All tokens so far."""
-        return self.prompt_ids + self.completion_ids
 
 
 class Rollouts:
@@ -135,7 +108,7 @@ class Rollouts:
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
         seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
-        scores = [score(episode.trace, self.game.rubric) for episode in episodes]
+        scores = [score(stopped(episode.trace), self.game.rubric) for episode in episodes]
         return {
             "prompt_ids": [episode.prompt_ids for episode in episodes],
             "completion_ids": [episode.completion_ids for episode in episodes],
@@ -145,13 +118,13 @@ class Rollouts:
             "mtr_log": [episode_log(e.trace, s, cut=e.cut) for e, s in zip(episodes, scores, strict=True)],
         }
 
-    def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[Episode]:
+    def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
         began = time.perf_counter()
         episodes = []
         for question_id, seed in starts:
             stage, trace = self.game.begin(question_id, seed)
-            episode = Episode(stage, trace, self.encoder.prompt(messages(trace, stage.prompt)))
+            episode = TokenEpisode(self.encoder, stage, trace)
             if trace.stop_reason is not None:  # without tools: one masked token, as a trainer wants a completion
                 episode.append([self.encoder.eos], own=False)
             episodes.append(episode)
@@ -165,25 +138,18 @@ class Rollouts:
         self.seconds = {"sample": sampling, "world": time.perf_counter() - began - sampling}
         return episodes
 
-    def _over(self, episode: Episode) -> bool:
+    def _over(self, episode: TokenEpisode) -> bool:
         """Whether it has ended, or has no room for a whole action more. What others of its batch do never matters."""
         over = episode.trace.stop_reason is not None
         episode.cut = not over and len(episode.context) + self.max_turn_tokens > self.max_tokens
         return over or episode.cut
 
-    def _advance(self, episodes: Sequence[Episode], samples: Sequence[Sampled]) -> None:
-        turns = []
-        for episode, sampled in zip(episodes, samples, strict=True):
-            episode.append(sampled.ids, own=True, logprobs=sampled.logprobs)
-            turns.append(Turn(episode.stage, episode.trace, self.encoder.text(sampled.ids)))
+    def _advance(self, episodes: Sequence[TokenEpisode], samples: Sequence[Sampled]) -> None:
+        pairs = list(zip(episodes, samples, strict=True))
+        turns = [Turn(episode.stage, episode.trace, self.encoder.text(sampled.ids)) for episode, sampled in pairs]
         drive_many(turns, self.game.tool_actor)
-        for episode, sampled, turn in zip(episodes, samples, turns, strict=True):
-            trace = turn.trace()
-            record = TokenRecord(tuple(sampled.ids), tuple(sampled.logprobs or ()))
-            episode.trace = trace = replace(trace, steps=(*trace.steps[:-1], replace(trace.steps[-1], tokens=record)))
-            if trace.stop_reason is None:
-                closing = [] if sampled.ids[-1:] == [self.encoder.eos] else [self.encoder.eos]
-                episode.append([*closing, *self.encoder.between(trace.steps[-1].observation)], own=False)
+        for (episode, sampled), turn in zip(pairs, turns, strict=True):
+            episode.acted(turn.trace(), sampled.ids, sampled.logprobs)
 
     # ------------------------------------------------------------------------------------------------------ the reward
 
@@ -285,6 +251,6 @@ def _until(ids: list[int], eos: int) -> list[int]:
     return ids[: ids.index(eos) + 1] if eos in ids else ids
 
 
-def _logprobs(episodes: Sequence[Episode]) -> list[list[float]] | None:
-    known = all(len(s.tokens.logprobs) == len(s.tokens.ids) for e in episodes for s in e.trace.steps if s.tokens)
+def _logprobs(episodes: Sequence[TokenEpisode]) -> list[list[float]] | None:
+    known = all(episode.has_logprobs for episode in episodes)
     return [episode.logprobs for episode in episodes] if known else None

@@ -6,10 +6,12 @@ import argparse
 import dataclasses
 import difflib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from mtr_env import __version__, plugs
 from mtr_env.grammar import GRAMMARS
+from mtr_env.lint_tools import FRAMEWORKS
 from mtr_env.policies import POLICY_NAMES
 from mtr_env.registration import ENV_IDS, SYNTHETIC
 from mtr_env.reward import RUBRICS
@@ -79,9 +81,15 @@ _SPLITS = (
 Group = argparse._ArgumentGroup
 
 
-def _question_arguments(parser: argparse.ArgumentParser, which: str) -> tuple[Group, Group]:
-    """What chooses questions; returns the groups of all ids and of the synthetic one."""
-    parser.add_argument("id", type=_env_id, metavar="ID", help=f"one of {', '.join(ENV_IDS)}")
+def _id_or_file(text: str) -> str:
+    return text if Path(text).is_file() else _env_id(text)
+
+
+def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: str = "") -> tuple[Group, Group]:
+    """What chooses questions; returns the groups of all ids and of the synthetic one. ``or_file`` says which file may
+    stand in the place of an id."""
+    kind, name = (_id_or_file, "ID|FILE") if or_file else (_env_id, "ID")
+    parser.add_argument("id", type=kind, metavar=name, help=f"one of {', '.join(ENV_IDS)}{or_file}")
     world = parser.add_argument_group("which questions", which)
     world.add_argument("--source", metavar="FILE", help="a local file or folder in one of the upstream layouts")
     world.add_argument("--split", metavar="NAME", help=_SPLITS)
@@ -185,6 +193,19 @@ oracle is asked of it too, and then once more in other words.
                      not ask for it
   self-consistency   fields that were the same when asked in other words"""
 
+_LINT = """
+
+What a framework does with a tool:
+  refused   it raises an error, or its server answers 400
+  hidden    the model is not offered the tool
+  dropped   the model is not told a keyword of the schema; arguments are checked
+            against the whole schema all the same
+  changed   the model is told something else
+  warned    nothing but a line in a log
+It ends with 1 when a tool is refused or hidden, with --strict for any finding.
+trl is its environment_factory, verl its BaseTool: mtr_env.adapters.trl.
+make_rollout_func and mtr_env.adapters.verl show schemas as they are."""
+
 
 def build() -> argparse.ArgumentParser:
     """The parser of the whole command; what it parses has ``command``, the name of the one chosen."""
@@ -264,6 +285,16 @@ def build() -> argparse.ArgumentParser:
             "  mtr-env serve MTR-Synthetic-v0 --mcp --stdio --seed 7",
         )
     )
+    _add_lint_tools(
+        add(
+            "lint-tools",
+            "Says what each framework would refuse, hide, drop or change of tools.",
+            "  mtr-env lint-tools MTR-HotpotQA-v0\n"
+            "  mtr-env lint-tools MTR-Synthetic-v0 --limit 50 --framework trl,verl\n"
+            "  mtr-env lint-tools tools.json --framework openai --strict",
+            _LINT,
+        )
+    )
     _add_world(
         add(
             "world",
@@ -292,6 +323,18 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stdio", action="store_true", help="over standard input and output, for the agent's own child")
     group.add_argument("--question-id", metavar="ID", help="this question (else the session's seed picks one)")
     group.add_argument("--seed", type=_least(0), metavar="S", help="session n, from 0, has the seed S + n (0)")
+
+
+def _add_lint_tools(parser: argparse.ArgumentParser) -> None:
+    world, _ = _question_arguments(parser, _OPTIONAL, ", or a JSON file of tools in OpenAI's form")
+    world.add_argument("--world", metavar="DIR", help="a folder of `mtr-env world build`, instead of all these")
+    world.add_argument("--question-id", metavar="ID", help="the tools of this question only")
+    _tool_arguments(parser)
+    parser.add_argument(
+        "--framework", type=_list(str), default=[], metavar="NAME,...", help=f"some of {', '.join(FRAMEWORKS)} (all)"
+    )
+    parser.add_argument("--strict", action="store_true", help="end with 1 for any finding, also what is only dropped")
+    parser.add_argument("--json", metavar="OUT", help="also write all findings to this file")
 
 
 def _add_world(parser: argparse.ArgumentParser) -> None:

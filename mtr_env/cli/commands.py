@@ -24,14 +24,16 @@ from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import run, score_file, write_json
+from mtr_env.lint_tools import LOST, lint, read_tools
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
 from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
-from mtr_env.registration import SYNTHETIC, make_game
+from mtr_env.registration import ENV_IDS, SYNTHETIC, make_game
 from mtr_env.reward import unscored
 from mtr_env.rollout import play
+from mtr_env.tool import Toolset
 from mtr_env.toolactors.noise import NoisyToolActor
 from mtr_env.trace import Trace
 from mtr_env.transcript import printable
@@ -265,6 +267,29 @@ def _run_serve(args: argparse.Namespace) -> None:
         serve(args, game, _note)
 
 
+def _run_lint_tools(args: argparse.Namespace) -> int:
+    _check_writable(args.json)
+    toolsets = _toolsets(args)
+    with _usage():
+        report = lint(toolsets, args.framework)
+    if args.json is not None:
+        write_json(args.json, report)
+    print(tables.lint(report))
+    return int(any(args.strict or finding.effect in LOST for finding in report.findings))
+
+
+def _toolsets(args: argparse.Namespace) -> dict[str, Toolset]:
+    """The toolsets to look at, by question or file."""
+    if args.id not in ENV_IDS:
+        if _options(args) or args.question_id or _fields(args, ToolOptions) != ToolOptions():
+            raise UsageError(f"{args.id} holds its tools: options that choose questions or write tools are for an ID.")
+        with _usage():
+            return {args.id: read_tools(args.id)}
+    game = _game(args, _tools(args).evidence, say_which=False)
+    ids = game.world.ids if args.question_id is None else (args.question_id,)
+    return {question_id: game.tool_maker.make(game.world.question(question_id)) for question_id in ids}
+
+
 def _run_world(args: argparse.Namespace) -> int | None:
     return {"build": _build_world, "verify": _verify_world, "info": _show_world}[args.what](args)
 
@@ -307,5 +332,6 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "score": _run_score,
     "audit": _run_audit,
     "serve": _run_serve,
+    "lint-tools": _run_lint_tools,
     "world": _run_world,
 }

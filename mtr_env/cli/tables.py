@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mtr_env.audit import AuditReport
 from mtr_env.audit_actor import ActorReport, Share
 from mtr_env.evaluate import Group, Interval, Summary
+from mtr_env.lint_tools import EFFECTS, FRAMEWORKS, LOST, Finding, LintReport
 from mtr_env.llm import Spent
 from mtr_env.metrics import metrics
 from mtr_env.registration import DATASETS, SYNTHETIC
@@ -242,3 +243,31 @@ def world(manifest: Manifest) -> str:
         f"{len(manifest.files)} files, {size / 1e6:.1f} MB: {', '.join(manifest.files)}",
     ]
     return "\n".join(map(wrapped, lines))
+
+
+def lint(report: LintReport) -> str:
+    """What ``lint-tools`` prints: a line for each rule that found something, and why a tool is refused or hidden."""
+    by_rule: dict[tuple[str, str, str], list[Finding]] = {}
+    order = {framework: number for number, framework in enumerate(report.frameworks)}
+    for found in sorted(report.findings, key=lambda found: (order[found.framework], EFFECTS.index(found.effect))):
+        by_rule.setdefault((found.framework, found.effect, found.rule), []).append(found)
+    rows, reasons = [("framework", "effect", "what", "tools", "for example")], []
+    for (framework, effect, rule), same in by_rule.items():
+        first, tools = same[0], len({(found.tool, found.toolset) for found in same})
+        example = ": ".join(filter(None, (first.tool or first.toolset, first.where)))
+        rows.append((_versioned(framework), effect, rule, f"{tools} of {report.tools}", example))
+        if first.effect in LOST:
+            reasons.append(wrapped(f"{framework}, {example}: {first.message}"))
+    clean = [_versioned(name) for name in report.frameworks if name not in {key[0] for key in by_rule}]
+    return "\n".join(
+        [
+            f"toolsets {report.toolsets}, different tools {report.tools}",
+            *([columns(rows)] if by_rule else []),
+            *reasons,
+            *([wrapped(f"nothing to say: {', '.join(clean)}")] if clean else []),
+        ]
+    )
+
+
+def _versioned(framework: str) -> str:
+    return f"{framework} {FRAMEWORKS[framework].version}"

@@ -44,15 +44,16 @@ class ChatClient:
 
     ``base_url`` is the server's (``http://127.0.0.1:8000/v1``); without it, ``OPENAI_BASE_URL`` or OpenAI itself. The
     key is read from the environment variable ``key_variable`` at the first request of an event loop and held by that
-    loop's connections alone; servers other than OpenAI may do without. At most ``concurrency`` requests are under way
-    per event loop, each bounded by ``timeout`` seconds from sending to the last byte. What may pass (429, 408, 409,
-    5xx, timeouts, broken connections, bodies that are no completion) is sent again up to ``retries`` times, after the
-    wait that the server asks for (at most 60 s) or one that doubles from half a second. ``prices`` are USD per million
-    input and output tokens. ``temperature=None`` sends none, for models that refuse it.
+    loop's connections alone; servers other than OpenAI may do without. An ``api_key`` takes its place: it is kept in
+    memory and written nowhere. At most ``concurrency`` requests are under way per event loop, each bounded by
+    ``timeout`` seconds from sending to the last byte. What may pass (429, 408, 409, 5xx, timeouts, broken connections,
+    bodies that are no completion) is sent again up to ``retries`` times, after the wait that the server asks for (at
+    most 60 s) or one that doubles from half a second. ``prices`` are USD per million input and output tokens.
+    ``temperature=None`` sends none, for models that refuse it.
 
     A server that refuses structured output gets the schema in the prompt from then on. One client may serve many
-    threads and event loops; a copy is the client itself, a pickle holds its settings and no credentials. It counts from
-    0 in every process.
+    threads and event loops; a copy is the client itself, a pickle holds its settings and no credentials (one that was
+    given an ``api_key``, or a ``base_url`` with a password, is not pickled). It counts from 0 in every process.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class ChatClient:
         prices: tuple[float, float] | None = None,
         temperature: float | None = 0.0,
         max_output_tokens: int = 1024,
+        api_key: str | None = None,
     ) -> None:
         if not model:
             raise ValueError("model is the name that the server knows it by, such as 'gpt-5-mini'.")
@@ -78,8 +80,8 @@ class ChatClient:
         self.model, self.key_variable = model, key_variable
         self.concurrency, self.timeout, self.retries, self.prices = concurrency, timeout, retries, prices
         self.temperature, self.max_output_tokens = temperature, max_output_tokens
-        self._endpoint = Endpoint.of(base_url or os.environ.get("OPENAI_BASE_URL") or None)
-        self._credentials_given = bool(base_url and self._endpoint.basic)
+        self._endpoint = Endpoint.of(base_url or os.environ.get("OPENAI_BASE_URL") or None, api_key)
+        self._credentials_given = api_key is not None or bool(base_url and self._endpoint.basic)
         heat = "default" if temperature is None else f"{temperature:g}"
         self.name = f"{model}(temperature={heat}, max_output_tokens={max_output_tokens})"
         self._dialect = Dialect("max_completion_tokens" if self._endpoint.is_openai else "max_tokens")
@@ -102,8 +104,9 @@ class ChatClient:
     def __reduce__(self) -> tuple[Any, ...]:
         if self._credentials_given:
             raise TypeError(
-                "A client with credentials in its base_url is not pickled, since a file would hold them: "
-                "give the URL in the environment variable OPENAI_BASE_URL, which every process reads."
+                "A client with credentials in its base_url, or with an api_key, is not pickled, since a file would "
+                f"hold them: give them in the environment variables OPENAI_BASE_URL and {self.key_variable}, which "
+                "every process reads."
             )
         names = "model key_variable concurrency timeout retries prices temperature max_output_tokens".split()
         settings = {name: getattr(self, name) for name in names}
@@ -193,9 +196,11 @@ class ChatClient:
 
     def _explain(self, failure: Failure, key: str) -> str:
         """A failure as a sentence that names the model, the server and the fix, and holds no secret."""
+        given = self._endpoint.key is not None
+        where = "given as api_key" if given else f"in the environment variable {self.key_variable}"
         fix = {
-            401: f"Check the key in the environment variable {self.key_variable}",
-            403: f"The key in the environment variable {self.key_variable} may not use this model",
+            401: f"Check the key {where}",
+            403: f"The key {where} may not use this model",
             404: "Check the model's name and base_url, which mostly ends in /v1",
         }.get(failure.status or 0)
         if failure.status in (400, 422) and "temperature" in failure.problem:

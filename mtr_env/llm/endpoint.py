@@ -22,17 +22,19 @@ class ModelError(InfrastructureError):
 
 
 class Endpoint(NamedTuple):
-    """A ``base_url`` taken apart: ``url`` is without its credentials, which are sent as a header instead."""
+    """A ``base_url`` taken apart: ``url`` is without its credentials, which are sent as a header instead. A ``key``
+    that was given takes the place of the environment's."""
 
     url: str
     basic: str  # "user:password", or ""
     is_openai: bool
+    key: str | None = None
 
     @classmethod
-    def of(cls, base_url: str | None) -> Endpoint:
+    def of(cls, base_url: str | None, key: str | None = None) -> Endpoint:
         """Raises ``ValueError``, which does not show the URL, when it cannot be one."""
         if base_url is None:
-            return cls(OPENAI, "", True)
+            return cls(OPENAI, "", True, key)
         try:
             parts = urlsplit(base_url.strip())
             port, host = parts.port, parts.hostname
@@ -46,7 +48,7 @@ class Endpoint(NamedTuple):
         place += f":{port}" if port else ""
         basic = ":".join(unquote(part or "") for part in (parts.username, parts.password)) if parts.username else ""
         url = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
-        return cls(url, basic, url == OPENAI)
+        return cls(url, basic, url == OPENAI, key)
 
     def __repr__(self) -> str:
         return f"Endpoint({self.url!r})"
@@ -64,17 +66,19 @@ class Endpoint(NamedTuple):
 
 
 def read_key(variable: str, endpoint: Endpoint) -> str:
-    """The key of an endpoint, from the environment. One of our own machines or a custom server may do without.
+    """The key of an endpoint: the one that was given, else the environment's. A server other than OpenAI's may do
+    without.
 
     Raises :class:`ModelError` when the key is missing where one is needed, or cannot stand in a header.
     """
-    key = os.environ.get(variable, "").strip()
+    key = (os.environ.get(variable, "") if endpoint.key is None else endpoint.key).strip()
     if not key and endpoint.is_openai:
         raise ModelError(
             f"No key: set the environment variable {variable} to your OpenAI key, or give another server's base_url."
         )
     if not (key.isascii() and key.isprintable()):
-        raise ModelError(f"The environment variable {variable} holds characters that no key has; set it again.")
+        where = f"The environment variable {variable}" if endpoint.key is None else "The api_key"
+        raise ModelError(f"{where} holds characters that no key has; set it again.")
     return key or _NO_KEY
 
 
