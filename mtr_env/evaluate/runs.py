@@ -84,15 +84,21 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
     """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
     ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
     when no episode is finished, and ``OSError``."""
-    file = Path(path)
-    file = file / "traces.jsonl" if file.is_dir() else file
-    if not file.exists():
-        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
+    file = traces_file(path)
     info = read_info(file.with_name("run.json"))
     summary = summarize(read_traces(file, say), rubric, info.policy if info else None)
     if not summary.episodes:
         raise DatasetError(f"{file} holds no finished episode.")
     return summary
+
+
+def traces_file(path: str | os.PathLike[str]) -> Path:
+    """The file of traces ``path``, or the one in the folder ``path``. Raises :class:`DatasetError` when there is none."""
+    file = Path(path)
+    file = file / "traces.jsonl" if file.is_dir() else file
+    if not file.exists():
+        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
+    return file
 
 
 def read_info(path: Path) -> RunInfo | None:
