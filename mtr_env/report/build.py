@@ -1,7 +1,7 @@
 """Writing the report: one HTML file without any reference to another.
 
-The page holds the list of episodes as JSON, and the traces as chunks, deflated and in base64, of which the page opens
-the one that somebody looks at. Whatever came from a model or a data set is in one of these two, never in the markup:
+The page holds the list of episodes as JSON, and the traces in packed chunks, of which it opens the one that somebody
+looks at. Whatever came from a model or a data set is in one of these two, never in the markup:
 the script puts it on the page as text.
 """
 
@@ -11,28 +11,25 @@ import base64
 import hashlib
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate import read_info, read_traces, summarize, traces_file
 from mtr_env.grammar.base import to_json
-from mtr_env.report.explain import Explanation, explain
+from mtr_env.report.chunks import Chunks
+from mtr_env.report.explain import explain
 from mtr_env.report.rows import Columns, Run, labels, run_of
 from mtr_env.reward import Rubric, get_rubric
-from mtr_env.trace import BLAME, Trace, encode
+from mtr_env.trace import BLAME, Trace
 from mtr_env.version import __version__
 
 SCRIPTS = ("dom", "data", "charts", "overview", "episodes", "evidence", "trace", "views", "app")
 """The page's scripts in the order in which they run; they are joined into one."""
-_CHUNK = 200_000  # bytes of traces that are deflated together
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
 
@@ -72,6 +69,7 @@ def build_report(
             raise DatasetError(f"{file} holds no finished episode.")
         paid_by = rubric if rubric is not None else summary.rubric
         report.runs.append(run_of(folder, label, summary, info, None if paid_by is None else get_rubric(paid_by)))
+    report.chunks.close()
     path = Path(out)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     with open(beside, "w", encoding="utf-8", newline="\n") as page:
@@ -91,28 +89,15 @@ class _Report:
         self.rubric = rubric
         self.runs: list[Run] = []
         self.columns = Columns()
-        self.chunks: list[str] = []
-        self.starts: list[int] = []  # the row of each chunk's first trace
-        self._open: list[bytes] = []
+        self.chunks = Chunks()
 
     def episodes(self, file: Path, say: Callable[[str], None]) -> Iterator[Trace]:
         """The traces of a run's file, each taken into the report."""
         for trace in read_traces(file, say):
             why = explain(trace, self.rubric)
-            if not self._open:
-                self.starts.append(len(self.columns))
+            self.chunks.add(len(self.columns), trace, why)
             self.columns.add(len(self.runs), trace, why)
-            self._open.append(_encode(trace, why))
-            if sum(map(len, self._open)) > _CHUNK:
-                self._close_chunk()
             yield trace
-        self._close_chunk()
-
-    def _close_chunk(self) -> None:
-        if self._open:
-            packed = zlib.compress(b"[" + b",".join(self._open) + b"]", 9)
-            self.chunks.append(base64.b64encode(packed).decode())
-            self._open.clear()
 
     def page(self) -> Iterator[str]:
         """The page, piece by piece."""
@@ -120,8 +105,8 @@ class _Report:
         slots = {"style": style, "script": script, "policy": _policy(style, script), "index": to_json(self._index())}
         before, after = _asset("page.html").split("{{chunks}}")
         yield _SLOT.sub(lambda slot: slots[slot[1]], before)
-        for i, chunk in enumerate(self.chunks):
-            yield f'<script type="application/octet-stream" id="chunk{i}">{chunk}</script>\n'
+        for i, chunk in enumerate(self.chunks.packed):
+            yield f'<script type="text/plain" id="chunk{i}" data-size="{chunk.size}">{chunk.text}</script>\n'
         yield after
 
     def _index(self) -> dict[str, Any]:
@@ -129,24 +114,9 @@ class _Report:
             "version": __version__,
             "runs": self.runs,
             "columns": self.columns.columns,
-            "chunks": self.starts,
+            "chunks": self.chunks.starts,
             "blame": BLAME,
         }
-
-
-class _Entry(Struct):
-    trace: msgspec.Raw
-    why: Explanation
-    tokens: list[int] | None
-
-
-def _encode(trace: Trace, why: Explanation) -> bytes:
-    """A trace as the page reads it: what a trainer sampled is counted and left out."""
-    tokens = None
-    if any(step.tokens is not None for step in trace.steps):
-        tokens = [0 if step.tokens is None else len(step.tokens.ids) for step in trace.steps]
-        trace = replace(trace, steps=tuple([replace(step, tokens=None) for step in trace.steps]))
-    return msgspec.json.encode(_Entry(msgspec.Raw(encode(trace)), why, tokens))
 
 
 def _policy(style: str, script: str) -> str:

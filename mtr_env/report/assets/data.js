@@ -57,25 +57,50 @@ function revive(key, value, context) {
 const CHUNKS = new Map(); // the last few that were opened
 const KEPT_CHUNKS = 6;
 
-async function openChunk(number) {
-  const cached = CHUNKS.get(number);
+function openChunk(number) {
+  const opened = CHUNKS.get(number) ?? unpack(byId(`chunk${number}`));
   CHUNKS.delete(number);
-  const opened = cached ?? unpack(byId(`chunk${number}`).textContent);
   CHUNKS.set(number, opened);
   if (CHUNKS.size > KEPT_CHUNKS) CHUNKS.delete(CHUNKS.keys().next().value);
   return opened;
 }
 
-async function unpack(base64) {
-  const bytes = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+async function unpack(element) {
+  const bytes = bytesOf(element.textContent, Number(element.dataset.size));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
   return JSON.parse(await new Response(stream).text(), revive);
+}
+
+// The inverse of mtr_env.report.chunks.pack: two letters of 91 are a number of 13 bits.
+function bytesOf(text, size) {
+  const values = new Uint8Array(128);
+  let next = 0;
+  for (let code = 33; code < 127; code++) if (!"<>&".includes(String.fromCharCode(code))) values[code] = next++;
+  const bytes = new Uint8Array(size);
+  let at = 0;
+  let bits = 0;
+  let held = 0; // how many of the low bits are not written yet
+  for (let i = 0; i < text.length; i += 2) {
+    bits = ((bits << 13) | (values[text.charCodeAt(i)] * next + values[text.charCodeAt(i + 1)])) & 0x1fffff;
+    for (held += 13; held >= 8 && at < size; held -= 8) bytes[at++] = bits >> (held - 8);
+  }
+  return bytes;
+}
+
+// The entry of a row, and the tools of its chunk.
+async function entryAt(row) {
+  const number = DATA.chunks.findLastIndex((start) => start <= row);
+  const { tools, entries } = await openChunk(number);
+  return { tools, entry: entries[row - DATA.chunks[number]] };
 }
 
 // The episode of a row: {trace, why, tokens, row}.
 async function episode(row) {
   if (document.readyState === "loading") await new Promise((done) => addEventListener("DOMContentLoaded", done));
-  let chunk = DATA.chunks.findLastIndex((start) => start <= row);
-  const entries = await openChunk(chunk);
-  return { ...entries[row - DATA.chunks[chunk]], row };
+  const { entry } = await entryAt(row);
+  const first = typeof entry.stage === "number" ? entry.stage : row; // the row that holds question and tools
+  const { tools, entry: { stage } } = await entryAt(first);
+  const toolset = { tools: stage.tools.map((at) => tools[at]), maker: stage.maker, notes: stage.notes };
+  const { setup, seed, steps } = entry;
+  return { trace: { question: stage.question, toolset, setup, seed, steps }, why: entry.why, tokens: entry.tokens, row };
 }

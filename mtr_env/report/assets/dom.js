@@ -60,7 +60,7 @@ function pretty(value, indent = "") {
   const [open, close] = isArray ? "[]" : "{}";
   const entries = Object.entries(value);
   if (!entries.length) return [open + close];
-  const flat = entries.every(([, item]) => item === null || typeof item !== "object") && plainLength(value) < 76;
+  const flat = plainLength(value) < 76;
   const parts = entries.flatMap(([key, item], i) => [
     flat ? (i ? " " : "") : `\n${space}`,
     isArray ? null : h("span", { class: "j-key" }, JSON.stringify(key)),

@@ -156,7 +156,7 @@ function applyFilter(filter, { replace = true } = {}) {
 // ----------------------------------------------------------------------------------------------------------- the rows
 
 const SPARE = 12; // rows that are drawn above and below the screen
-const rowHeight = () => (matchMedia("(max-width: 760px)").matches ? 92 : 56);
+const rowHeight = () => (matchMedia("(max-width: 760px)").matches ? 104 : 56);
 
 function drawRows() {
   const rows = byId("rows");
@@ -202,14 +202,18 @@ function rowElement(row, i) {
       h("a", { href: `#/episode/${place(row)}`, "data-i": i, onfocus: () => (list.active = i) }, said(COLUMNS.question[row])),
       h("span", { class: "small" }, answer === null ? "no answer" : said(answer), outcome === "right" ? null : [" · gold ", said(COLUMNS.gold[row])]),
     ),
-    RUNS.length > 1 ? cell("run", runName(COLUMNS.run[row])) : null,
-    cell("family", said(words(COLUMNS.family[row]))),
-    cell("hops", COLUMNS.hops[row], h("span", { class: "unit" }, " hops")),
-    cell("reward", level, reward === null ? "–" : fixed(reward, 2), h("span", { class: "unit" }, " reward")),
-    cell("f1", reward === null ? "–" : fixed(COLUMNS.f1[row], 2)),
-    cell("calls", count(COLUMNS.calls[row]), h("span", { class: "unit" }, " calls")),
-    cell("steps", count(COLUMNS.steps[row])),
-    cell("faults", faults ? h("b", { class: "some" }, count(faults), h("span", { class: "unit" }, " faults")) : h("span", { class: "none" }, "0")),
+    h(
+      "span",
+      { class: "facts", role: "presentation" },
+      RUNS.length > 1 ? cell("run", runName(COLUMNS.run[row])) : null,
+      cell("family", said(words(COLUMNS.family[row]))),
+      cell("hops", COLUMNS.hops[row], h("span", { class: "unit" }, " hops")),
+      cell("reward", level, reward === null ? "–" : fixed(reward, 2), h("span", { class: "unit" }, " reward")),
+      cell("f1", reward === null ? "–" : fixed(COLUMNS.f1[row], 2)),
+      cell("calls", count(COLUMNS.calls[row]), h("span", { class: "unit" }, " calls")),
+      cell("steps", count(COLUMNS.steps[row])),
+      cell("faults", faults ? h("b", { class: "some" }, count(faults), h("span", { class: "unit" }, " faults")) : h("span", { class: "none" }, "0")),
+    ),
   );
 }
 

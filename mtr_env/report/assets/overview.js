@@ -103,7 +103,7 @@ function card(run, i) {
       { class: "figures" },
       figure("EM", percent(summary.metrics.em), range(summary.intervals.em, percent)),
       figure("reward", fixed(summary.reward), range(summary.intervals.reward)),
-      figure("calls an episode", fixed(summary.calls_per_episode, 1), summary.tool_productivity === null ? "" : `${fixed(summary.tool_productivity)} right answers a call`),
+      figure("calls / episode", fixed(summary.calls_per_episode, 1), summary.tool_productivity === null ? "" : `${fixed(summary.tool_productivity)} right / call`),
     ),
     bar,
     legend,
@@ -165,12 +165,12 @@ function charts() {
     panel("Tool calls", "Well-formed calls an episode.", callBins()),
     panel("EM by hops", "The reasoning steps that a question needs.", groups("hops", "hops")),
     panel("EM by family", "The data set's own kinds of questions.", groups("families", "family")),
-    panel("Faults and ends", "All episodes, unscored ones too.", ends()),
+    panel("Faults and ends", "All episodes, unscored ones too.", ends(), false),
   ];
 }
 
-function panel(title, note, body) {
-  return h("section", { class: "panel" }, h("h2", null, title), h("p", { class: "small" }, note), body, RUNS.length > 1 ? h("p", { class: "legend" }, RUNS.map((_, run) => runName(run))) : null);
+function panel(title, note, body, hasLegend = RUNS.length > 1) {
+  return h("section", { class: "panel" }, h("h2", null, title), h("p", { class: "small" }, note), body, hasLegend ? h("p", { class: "legend" }, RUNS.map((_, run) => runName(run))) : null);
 }
 
 const rowsOf = RUNS.map((_, run) => [...COLUMNS.run.keys()].filter((row) => COLUMNS.run[row] === run));
@@ -190,9 +190,9 @@ const describeShare = (rows, name) => (run, i, share) => `${RUNS[run].label}: ${
 function rewardBins() {
   // 0 stands alone: it is what a wrong answer earns.
   const bins = shares(scoredOf, 11, (row) => (COLUMNS.reward[row] === 0 ? 0 : Math.max(1, Math.ceil(COLUMNS.reward[row] * 10 - 1e-9))));
-  const names = ["0", ...Array.from({ length: 10 }, (_, i) => `–${((i + 1) / 10).toFixed(1)}`)];
-  const said = (i) => (i ? `with a reward above ${((i - 1) / 10).toFixed(1)}, at most ${(i / 10).toFixed(1)}` : "with reward 0");
-  return histogram(bins, names, "Histogram of rewards", "reward: 0, then steps of 0.1", describeShare(scoredOf, said));
+  const names = ["0", ...Array.from({ length: 10 }, (_, i) => ((i + 1) / 10).toFixed(1))];
+  const where = (i) => (i ? `with a reward above ${((i - 1) / 10).toFixed(1)}, at most ${(i / 10).toFixed(1)}` : "with reward 0");
+  return histogram(bins, names, "Histogram of rewards", "reward: 0 alone, then rounded up to a tenth", describeShare(scoredOf, where));
 }
 
 function callBins() {

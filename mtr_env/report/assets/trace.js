@@ -38,7 +38,7 @@ function traceHead({ trace, why, row }, { level = "h1", withQuestion = true } = 
 
 // -------------------------------------------------------------------------------------------------------------- steps
 
-function stepElement(entry, number, address) {
+function stepElement(entry, number, address, isNamed = false) {
   const { trace, why, tokens } = entry;
   const step = trace.steps[number];
   const needed = neededReferences(trace.question);
@@ -51,6 +51,7 @@ function stepElement(entry, number, address) {
       "header",
       null,
       h("h3", null, `Step ${number + 1}`, h("span", { class: "small" }, ` of ${trace.setup.max_steps}`)),
+      isNamed ? h("span", { class: "small" }, runName(COLUMNS.run[entry.row])) : null,
       tokens ? h("span", { class: "small" }, `${plural(tokens[number], "token")} sampled`) : null,
       h("a", { class: "anchor", href: address(number), title: "Link to this step", "aria-label": `Link to step ${number + 1}` }, "#"),
     ),
@@ -59,8 +60,12 @@ function stepElement(entry, number, address) {
     step.calls.map((call, i) => callElement(entry, number, i, needed)),
     loose.map(faultElement),
     step.answer === null ? null : answerElement(entry, step.answer),
-    step.action && !isPlain ? h("details", { class: "raw" }, h("summary", null, "What the policy wrote"), longText(step.action, { class: "written" })) : null,
-    step.observation ? h("details", { class: "raw", open: isPlain }, h("summary", null, "What it saw next"), longText(step.observation, { class: "written" })) : null,
+    h(
+      "div",
+      { class: "raw" },
+      step.action && !isPlain ? h("details", null, h("summary", null, "What the policy wrote"), longText(step.action, { class: "written" })) : null,
+      step.observation ? h("details", { open: isPlain }, h("summary", null, "What it saw next"), longText(step.observation, { class: "written" })) : null,
+    ),
   );
 }
 
@@ -94,11 +99,12 @@ function callElement({ trace, why }, number, i, needed) {
     h(
       "div",
       { class: "asked" },
-      h("code", { class: "name", dir: "auto" }, call.name),
+      h("code", { class: "tool-name", dir: "auto" }, call.name),
       argumentsOf(call),
       h(
         "span",
         { class: "flags" },
+        response ? chip(response.origin, response.origin, "Who made the response") : null,
         isAt(why.invented, number, i) ? chip("invented", "invented", "Uses a name or number that neither the question nor an earlier sourced value gave") : null,
         isWasted ? chip("wasted", "nothing new", "Adds neither a new source nor a new computed value") : null,
         response && !isWasted && !unseen && response.origin !== "noise" ? chip("new", "new", "Adds a new source or a new computed value") : null,
@@ -125,7 +131,6 @@ function responseElement(question, call, response, needed, unseen) {
     h(
       "p",
       { class: "small" },
-      chip(`origin ${response.origin}`, response.origin, "Who made the response"),
       unseen ? h("b", null, "kept for the record: the policy did not see it") : null,
       response.note ? said(response.note) : null,
       usage ? `${count(usage.input_tokens)} + ${count(usage.output_tokens)} tokens` : null,

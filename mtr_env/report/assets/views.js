@@ -122,7 +122,7 @@ function pair(entries) {
       "div",
       { class: "two" },
       entries.map((entry, i) => column(i, traceHead(entry, { level: "h2", withQuestion: !isSame }))),
-      numbers.map((number) => entries.map((entry, i) => column(i, number < entry.trace.steps.length ? stepElement(entry, number, (step) => viewAddress(rows, step)) : h("p", { class: "small over-already" }, "over already")))),
+      numbers.map((number) => entries.map((entry, i) => column(i, number < entry.trace.steps.length ? stepElement(entry, number, (step) => viewAddress(rows, step), true) : h("p", { class: "small over-already" }, "over already")))),
       entries.map((entry, i) => h("div", { class: `column side${i}` }, aside(entry, i))),
     ),
   );
