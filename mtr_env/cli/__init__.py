@@ -1,4 +1,4 @@
-"""The ``mtr-env`` command: list, play, run, score, audit, world.
+"""The ``mtr-env`` command: list, play, run, score, report, audit, world.
 
 It ends with 0 when all went well, 1 when ``world verify`` finds a difference, 2 after an error of the user or of a
 file (a message on stderr), 130 after Ctrl-C.

@@ -28,7 +28,7 @@ from mtr_env.reward import Rubric, get_rubric
 from mtr_env.trace import BLAME, Trace
 from mtr_env.version import __version__
 
-SCRIPTS = ("dom", "data", "charts", "overview", "episodes", "evidence", "trace", "views", "app")
+SCRIPTS = "dom data charts plots overview episodes evidence panels trace views app".split()
 """The page's scripts in the order in which they run; they are joined into one."""
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 

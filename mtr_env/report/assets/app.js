@@ -16,7 +16,9 @@ function route() {
   swap(false);
   document.title = overviewTitle;
   if (page === "episodes") {
-    const filter = Object.fromEntries(Object.keys(EVERYTHING).map((name) => [name, new URLSearchParams(query).get(name) ?? ""]));
+    const filter = Object.fromEntries(
+      Object.keys(EVERYTHING).map((name) => [name, new URLSearchParams(query).get(name) ?? ""]),
+    );
     const isOther = Object.entries(filter).some(([name, value]) => value !== list.filter[name]);
     if (isOther) applyFilter(filter, { replace: false });
     if (wasView && list.scroll !== undefined && !isOther) scrollTo(0, list.scroll);
@@ -44,7 +46,7 @@ function storedTheme() {
 }
 
 function setTheme(theme) {
-  const chosen = theme in THEMES ? theme : "auto";
+  const chosen = Object.hasOwn(THEMES, theme) ? theme : "auto";
   document.documentElement.dataset.theme = chosen;
   byId("theme").textContent = THEMES[chosen];
   byId("theme").setAttribute("aria-label", `Theme: ${chosen}. Change it (t)`);
@@ -116,7 +118,18 @@ function onKey(event) {
 function fillHelp() {
   byId("keys").append(
     h("h2", { id: "keys-title" }, "Keyboard"),
-    h("dl", null, KEYS.map(([keys, what]) => [h("dt", null, keys.split(" ").map((key) => h("kbd", null, key))), h("dd", null, what)])),
+    h(
+      "dl",
+      null,
+      KEYS.map(([keys, what]) => [
+        h(
+          "dt",
+          null,
+          keys.split(" ").map((key) => h("kbd", null, key)),
+        ),
+        h("dd", null, what),
+      ]),
+    ),
     h("form", { method: "dialog" }, h("button", { class: "button" }, "Close")),
   );
 }

@@ -3,7 +3,8 @@
 
 const SHAPES = [
   (x, y, r) => s("circle", { cx: x, cy: y, r }),
-  (x, y, r) => s("path", { d: `M${x} ${y - r * 1.25}l${r * 1.25} ${r * 1.25}-${r * 1.25} ${r * 1.25}-${r * 1.25}-${r * 1.25}z` }),
+  (x, y, r) =>
+    s("path", { d: `M${x} ${y - r * 1.25}l${r * 1.25} ${r * 1.25}-${r * 1.25} ${r * 1.25}-${r * 1.25}-${r * 1.25}z` }),
   (x, y, r) => s("rect", { x: x - r * 0.9, y: y - r * 0.9, width: r * 1.8, height: r * 1.8 }),
   (x, y, r) => s("path", { d: `M${x} ${y - r * 1.2}L${x + r * 1.15} ${y + r * 0.9}H${x - r * 1.15}z` }),
 ];
@@ -14,7 +15,11 @@ const shape = (run, x, y, r = 5) => SHAPES[run % SHAPES.length](x, y, r);
 
 // A run's sign before its name: in tables, the list and the legends.
 function sign(run) {
-  return s("svg", { class: `sign ${runClass(run)}`, viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" }, shape(run, 7, 7));
+  return s(
+    "svg",
+    { class: `sign ${runClass(run)}`, viewBox: "0 0 14 14", width: 14, height: 14, "aria-hidden": "true" },
+    shape(run, 7, 7),
+  );
 }
 
 const runName = (run) => h("span", { class: "run-name" }, sign(run), said(RUNS[run].label));
@@ -55,7 +60,11 @@ function whiskers(values, label) {
     values.forEach((point, run) => {
       if (!point || point.value === null) return;
       const y = gap * run + 10;
-      const mark = s("g", { class: runClass(run) }, tip(`${RUNS[run].label}: ${fixed(point.value)} (${range(point.interval)})`));
+      const mark = s(
+        "g",
+        { class: runClass(run) },
+        tip(`${RUNS[run].label}: ${fixed(point.value)} (${range(point.interval)})`),
+      );
       if (point.interval) {
         const [from, to] = point.interval.map(x);
         mark.append(s("line", { class: "whisker", x1: from, x2: to, y1: y, y2: y }));
@@ -82,9 +91,13 @@ function axes(width, height, top, label, ticks, caption) {
     );
   }
   for (const [at, name] of ticks) {
-    picture.append(text(MARGIN.left + at * inner.width, height - MARGIN.bottom + 15, name, { "text-anchor": "middle" }));
+    picture.append(
+      text(MARGIN.left + at * inner.width, height - MARGIN.bottom + 15, name, { "text-anchor": "middle" }),
+    );
   }
-  picture.append(text(MARGIN.left + inner.width / 2, height - 3, caption, { class: "caption", "text-anchor": "middle" }));
+  picture.append(
+    text(MARGIN.left + inner.width / 2, height - 3, caption, { class: "caption", "text-anchor": "middle" }),
+  );
   return { picture, y, x: (share) => MARGIN.left + share * inner.width };
 }
 
@@ -107,7 +120,13 @@ function histogram(bins, names, label, caption, describe) {
       shares.forEach((share, i) => {
         if (!share) return;
         const left = x(0) + slot * (i + 0.5) + bar * (run - bins.length / 2);
-        const box = { x: left + 0.5, y: y(share), width: Math.max(1, bar - 1), height: Math.max(1, y(0) - y(share)), rx: 1.5 };
+        const box = {
+          x: left + 0.5,
+          y: y(share),
+          width: Math.max(1, bar - 1),
+          height: Math.max(1, y(0) - y(share)),
+          rx: 1.5,
+        };
         picture.append(s("g", { class: `${runClass(run)} area` }, tip(describe(run, i, share)), s("rect", box)));
       });
     });
@@ -130,7 +149,14 @@ function stairs(shares, label, caption) {
       const group = s("g", { class: `${runClass(run)} stairs` }, s("path", { d }));
       line.forEach((share, i) => {
         if (i && share === line[i - 1] && i !== last) return;
-        group.append(s("g", null, tip(`${RUNS[run].label}: ${percent(share)} right after ${plural(i, "step")}`), shape(run, across(i), y(share), 3.5)));
+        group.append(
+          s(
+            "g",
+            null,
+            tip(`${RUNS[run].label}: ${percent(share)} right after ${plural(i, "step")}`),
+            shape(run, across(i), y(share), 3.5),
+          ),
+        );
       });
       picture.append(group);
     });

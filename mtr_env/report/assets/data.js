@@ -99,8 +99,16 @@ async function episode(row) {
   if (document.readyState === "loading") await new Promise((done) => addEventListener("DOMContentLoaded", done));
   const { entry } = await entryAt(row);
   const first = typeof entry.stage === "number" ? entry.stage : row; // the row that holds question and tools
-  const { tools, entry: { stage } } = await entryAt(first);
+  const {
+    tools,
+    entry: { stage },
+  } = await entryAt(first);
   const toolset = { tools: stage.tools.map((at) => tools[at]), maker: stage.maker, notes: stage.notes };
   const { setup, seed, steps } = entry;
-  return { trace: { question: stage.question, toolset, setup, seed, steps }, why: entry.why, tokens: entry.tokens, row };
+  return {
+    trace: { question: stage.question, toolset, setup, seed, steps },
+    why: entry.why,
+    tokens: entry.tokens,
+    row,
+  };
 }

@@ -8,7 +8,9 @@ function fill(element, attributes, children) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(
+    ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return element;
 }
 
@@ -24,7 +26,8 @@ function s(tag, attributes, ...children) {
 const byId = (id) => document.getElementById(id);
 
 // Text that somebody else wrote: kept apart from the page's own direction of writing.
-const said = (text, attributes) => h("span", { dir: "auto", ...attributes, class: `said ${attributes?.class ?? ""}` }, text);
+const said = (text, attributes) =>
+  h("span", { dir: "auto", ...attributes, class: `said ${attributes?.class ?? ""}` }, text);
 
 const LONG = 20000; // characters shown at first of one text
 

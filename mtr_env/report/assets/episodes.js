@@ -31,7 +31,9 @@ const listAddress = (filter) => {
 
 const HAYSTACK = []; // made at the first search
 function haystack(row) {
-  HAYSTACK[row] ??= [COLUMNS.question[row], COLUMNS.gold[row], COLUMNS.answer[row] ?? "", COLUMNS.id[row]].join("\n").toLowerCase();
+  HAYSTACK[row] ??= [COLUMNS.question[row], COLUMNS.gold[row], COLUMNS.answer[row] ?? "", COLUMNS.id[row]]
+    .join("\n")
+    .toLowerCase();
   return HAYSTACK[row];
 }
 
@@ -75,8 +77,21 @@ function episodesSection() {
     h(
       "form",
       { id: "filters", role: "search", onsubmit: (event) => event.preventDefault(), oninput: onFilter },
-      h("input", { type: "search", name: "q", placeholder: "Search question, answer, id  ( / )", "aria-label": "Search", autocomplete: "off", spellcheck: "false" }),
-      RUNS.length > 1 ? choice("run", "Run", RUNS.map((run, i) => [String(i), run.label])) : null,
+      h("input", {
+        type: "search",
+        name: "q",
+        placeholder: "Search question, answer, id  ( / )",
+        "aria-label": "Search",
+        autocomplete: "off",
+        spellcheck: "false",
+      }),
+      RUNS.length > 1
+        ? choice(
+            "run",
+            "Run",
+            RUNS.map((run, i) => [String(i), run.label]),
+          )
+        : null,
       choice("outcome", "Outcome", [
         ...Object.entries(OUTCOMES).map(([value, { name }]) => [value, name]),
         ...(RUNS.length > 1 ? [["differs", "runs disagree"]] : []),
@@ -84,7 +99,12 @@ function episodesSection() {
       choice("family", "Family", distinct("family")),
       choice("hops", "Hops", distinct("hops")),
       choice("fault", "Faults", Object.entries(FAULTS)),
-      choice("sort", "Sort", Object.entries(SORTS).map(([value, { name }]) => [value, name.toLowerCase()]), "in order"),
+      choice(
+        "sort",
+        "Sort",
+        Object.entries(SORTS).map(([value, { name }]) => [value, name.toLowerCase()]),
+        "in order",
+      ),
       h("button", { type: "button", class: "quiet", onclick: () => applyFilter(EVERYTHING) }, "Clear"),
       h("output", { id: "found", "aria-live": "polite" }),
     ),
@@ -99,11 +119,20 @@ function episodesSection() {
         Object.entries(SORTS).map(([value, { name }]) =>
           RUNS.length === 1 && value === "run"
             ? null
-            : h("span", { role: "columnheader", class: `c-${value}`, "data-sort": value }, h("button", { type: "button", onclick: () => sortBy(value) }, name)),
+            : h(
+                "span",
+                { role: "columnheader", class: `c-${value}`, "data-sort": value },
+                h("button", { type: "button", onclick: () => sortBy(value) }, name),
+              ),
         ),
       ),
       h("div", { class: "rows", role: "rowgroup", id: "rows" }),
-      h("p", { id: "nothing", hidden: true }, "No episode is like that. ", h("button", { type: "button", class: "more", onclick: () => applyFilter(EVERYTHING) }, "Show all")),
+      h(
+        "p",
+        { id: "nothing", hidden: true },
+        "No episode is like that. ",
+        h("button", { type: "button", class: "more", onclick: () => applyFilter(EVERYTHING) }, "Show all"),
+      ),
     ),
   );
 }
@@ -113,7 +142,12 @@ function choice(name, label, options, all = "all") {
     "label",
     null,
     h("span", null, label),
-    h("select", { name }, h("option", { value: "" }, all), options.map(([value, shown]) => h("option", { value }, shown))),
+    h(
+      "select",
+      { name },
+      h("option", { value: "" }, all),
+      options.map(([value, shown]) => h("option", { value }, shown)),
+    ),
   );
 }
 
@@ -144,7 +178,8 @@ function applyFilter(filter, { replace = true } = {}) {
     const isSorted = head.dataset.sort === list.filter.sort;
     head.setAttribute("aria-sort", isSorted ? (list.filter.down ? "descending" : "ascending") : "none");
   }
-  byId("found").textContent = list.rows.length === ROWS ? plural(ROWS, "episode") : `${count(list.rows.length)} of ${plural(ROWS, "episode")}`;
+  byId("found").textContent =
+    list.rows.length === ROWS ? plural(ROWS, "episode") : `${count(list.rows.length)} of ${plural(ROWS, "episode")}`;
   byId("nothing").hidden = list.rows.length > 0;
   byId("list").setAttribute("aria-rowcount", list.rows.length + 1);
   for (const element of list.drawn.values()) element.remove();
@@ -195,12 +230,30 @@ function rowElement(row, i) {
   return h(
     "div",
     { class: "row", role: "row", "aria-rowindex": i + 2 },
-    cell("mark", h("input", { type: "checkbox", "aria-label": "Compare this episode", checked: isMarked, onchange: () => toggleMark(row), tabindex: "-1" })),
+    cell(
+      "mark",
+      h("input", {
+        type: "checkbox",
+        "aria-label": "Compare this episode",
+        checked: isMarked,
+        onchange: () => toggleMark(row),
+        tabindex: "-1",
+      }),
+    ),
     cell("outcome", h("b", { class: `badge o-${outcome}`, title: name }, mark, h("span", { class: "hidden" }, name))),
     cell(
       "question",
-      h("a", { href: `#/episode/${place(row)}`, "data-i": i, onfocus: () => (list.active = i) }, said(COLUMNS.question[row])),
-      h("span", { class: "small" }, answer === null ? "no answer" : said(answer), outcome === "right" ? null : [" · gold ", said(COLUMNS.gold[row])]),
+      h(
+        "a",
+        { href: `#/episode/${place(row)}`, "data-i": i, onfocus: () => (list.active = i) },
+        said(COLUMNS.question[row]),
+      ),
+      h(
+        "span",
+        { class: "small" },
+        answer === null ? "no answer" : said(answer),
+        outcome === "right" ? null : [" · gold ", said(COLUMNS.gold[row])],
+      ),
     ),
     h(
       "span",
@@ -212,7 +265,12 @@ function rowElement(row, i) {
       cell("f1", reward === null ? "–" : fixed(COLUMNS.f1[row], 2)),
       cell("calls", count(COLUMNS.calls[row]), h("span", { class: "unit" }, " calls")),
       cell("steps", count(COLUMNS.steps[row])),
-      cell("faults", faults ? h("b", { class: "some" }, count(faults), h("span", { class: "unit" }, " faults")) : h("span", { class: "none" }, "0")),
+      cell(
+        "faults",
+        faults
+          ? h("b", { class: "some" }, count(faults), h("span", { class: "unit" }, " faults"))
+          : h("span", { class: "none" }, "0"),
+      ),
     ),
   );
 }
@@ -234,15 +292,25 @@ function moveActive(by) {
 // ------------------------------------------------------------------------------------------ what is marked to compare
 
 function toggleMark(row) {
-  list.marked = list.marked.includes(row) ? list.marked.filter((other) => other !== row) : [...list.marked, row].slice(-2);
+  list.marked = list.marked.includes(row)
+    ? list.marked.filter((other) => other !== row)
+    : [...list.marked, row].slice(-2);
   for (const [i, element] of list.drawn) {
     element.querySelector("input").checked = list.marked.includes(list.rows[i]);
   }
   const tray = byId("tray");
   tray.hidden = list.marked.length === 0;
   tray.replaceChildren(
-    h("span", null, list.marked.map((marked) => h("span", { class: "pick" }, runName(COLUMNS.run[marked]), said(COLUMNS.question[marked])))),
-    list.marked.length === 2 ? h("a", { class: "button", href: compareAddress(...list.marked) }, "Compare") : h("span", { class: "small" }, "Mark another one."),
+    h(
+      "span",
+      null,
+      list.marked.map((marked) =>
+        h("span", { class: "pick" }, runName(COLUMNS.run[marked]), said(COLUMNS.question[marked])),
+      ),
+    ),
+    list.marked.length === 2
+      ? h("a", { class: "button", href: compareAddress(...list.marked) }, "Compare")
+      : h("span", { class: "small" }, "Mark another one."),
     h("button", { type: "button", class: "quiet", onclick: clearMarks }, "Clear"),
   );
 }

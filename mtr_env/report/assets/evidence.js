@@ -11,11 +11,24 @@ function resolve(question, reference) {
   }
   if (kind === "t") {
     const fact = question.facts[Number(first)];
-    if (fact) return { label: reference, title: `${fact.subject} · ${fact.relation}`, text: fact.object, sentences: fact.sources, isFact: true };
+    if (fact)
+      return {
+        label: reference,
+        title: `${fact.subject} · ${fact.relation}`,
+        text: fact.object,
+        sentences: fact.sources,
+        isFact: true,
+      };
   }
-  if (kind === "c") return { label: reference, title: `document ${first} of the corpus${second === undefined ? "" : `, sentence ${second}`}`, text: null };
+  if (kind === "c")
+    return {
+      label: reference,
+      title: `document ${first} of the corpus${second === undefined ? "" : `, sentence ${second}`}`,
+      text: null,
+    };
   if (reference === "q") return { label: "q", title: "the question itself", text: question.text };
-  if (reference.startsWith("m")) return { label: reference, title: "told by the model that plays the tools", text: null };
+  if (reference.startsWith("m"))
+    return { label: reference, title: "told by the model that plays the tools", text: null };
   return { label: reference, title: "not in this question's evidence", text: null };
 }
 
@@ -24,7 +37,8 @@ function strings(value, echoes = new Set(), found = []) {
   if (typeof value === "string" || typeof value === "number") {
     if (!echoes.has(String(value))) found.push(String(value));
   } else if (value instanceof BigNumber) found.push(value.text);
-  else if (value !== null && typeof value === "object") for (const item of Object.values(value)) strings(item, echoes, found);
+  else if (value !== null && typeof value === "object")
+    for (const item of Object.values(value)) strings(item, echoes, found);
   return found;
 }
 
@@ -37,7 +51,8 @@ function marked(sentence, values) {
     const needle = value.toLowerCase();
     if (!needle || lower.length !== sentence.length) continue; // a letter whose lower case is longer moves all places
     for (let at = lower.indexOf(needle); at >= 0; at = lower.indexOf(needle, at + needle.length)) {
-      if (!/[\p{L}\p{N}]/u.test(`${lower[at - 1] ?? ""}${lower[at + needle.length] ?? ""}`)) spans.push([at, at + needle.length]);
+      if (!/[\p{L}\p{N}]/u.test(`${lower[at - 1] ?? ""}${lower[at + needle.length] ?? ""}`))
+        spans.push([at, at + needle.length]);
     }
   }
   spans.sort((a, b) => a[0] - b[0] || b[1] - a[1]);
@@ -56,27 +71,40 @@ const FEW = 3;
 // Where a response came from: each place with its sentence.
 function origins(question, call, response, needed) {
   const values = strings(response.value, new Set(strings(call.arguments)));
-  const stated = response.sources.filter((source) => !/^[pc]\d+$/.test(source) || !response.sources.some((other) => other.startsWith(`${source}s`)));
+  const stated = response.sources.filter(
+    (source) => !/^[pc]\d+$/.test(source) || !response.sources.some((other) => other.startsWith(`${source}s`)),
+  );
   const items = stated.map((source) => origin(question, source, values, needed));
   return h(
     "div",
     { class: "origins" },
     h("h5", null, "Where it came from"),
     h("ul", { class: "plain" }, items.slice(0, FEW)),
-    items.length > FEW ? h("details", null, h("summary", null, `${count(items.length - FEW)} more`), h("ul", { class: "plain" }, items.slice(FEW))) : null,
+    items.length > FEW
+      ? h(
+          "details",
+          null,
+          h("summary", null, `${count(items.length - FEW)} more`),
+          h("ul", { class: "plain" }, items.slice(FEW)),
+        )
+      : null,
   );
 }
 
 function origin(question, source, values, needed) {
   const found = resolve(question, source);
-  const quoted = (found.sentences ?? []).map((reference) => resolve(question, reference)).filter((sentence) => sentence.text !== null);
+  const quoted = (found.sentences ?? [])
+    .map((reference) => resolve(question, reference))
+    .filter((sentence) => sentence.text !== null);
   return h(
     "li",
     { class: needed.has(source) ? "needed" : null },
     h("button", { type: "button", class: "ref", "data-ref": source, title: "Show it among the paragraphs" }, source),
     said(found.title, { class: "where" }),
     needed.has(source) ? h("span", { class: "tag evidence" }, "evidence") : null,
-    found.text === null ? null : h("q", { dir: "auto", class: found.isFact ? "fact" : null }, marked(found.text, values)),
+    found.text === null
+      ? null
+      : h("q", { dir: "auto", class: found.isFact ? "fact" : null }, marked(found.text, values)),
     quoted.map((sentence) => h("q", { dir: "auto" }, marked(sentence.text, values))),
   );
 }
@@ -86,7 +114,8 @@ function origin(question, source, values, needed) {
 // Which references are evidence of the question; a fact's sentences are, too.
 function neededReferences(question) {
   const needed = new Set(question.evidence.flatMap((unit) => unit.any_of));
-  for (const reference of [...needed]) for (const sentence of resolve(question, reference).sentences ?? []) needed.add(sentence);
+  for (const reference of [...needed])
+    for (const sentence of resolve(question, reference).sentences ?? []) needed.add(sentence);
   return needed;
 }
 
@@ -114,21 +143,45 @@ function evidencePanel({ trace, why }, goTo) {
   return h(
     "details",
     { class: "panel", open: true },
-    h("summary", null, h("h3", null, "Evidence"), h("span", { class: "small" }, why.evidence.length ? `${found} of ${why.evidence.length} seen` : "not annotated")),
-    h("ol", { class: "units" }, question.evidence.map((unit, i) => evidenceUnit(question, unit, why.evidence[i], goTo))),
+    h(
+      "summary",
+      null,
+      h("h3", null, "Evidence"),
+      h("span", { class: "small" }, why.evidence.length ? `${found} of ${why.evidence.length} seen` : "not annotated"),
+    ),
+    h(
+      "ol",
+      { class: "units" },
+      question.evidence.map((unit, i) => evidenceUnit(question, unit, why.evidence[i], goTo)),
+    ),
     question.decomposition.length
-      ? h("details", null, h("summary", null, "Decomposition"), h("ol", null, question.decomposition.map(({ text, answer }) => h("li", null, said(text), " → ", said(answer)))))
+      ? h(
+          "details",
+          null,
+          h("summary", null, "Decomposition"),
+          h(
+            "ol",
+            null,
+            question.decomposition.map(({ text, answer }) => h("li", null, said(text), " → ", said(answer))),
+          ),
+        )
       : null,
     h(
       "details",
       { class: "paragraphs" },
-      h("summary", null, `All ${plural(question.paragraphs.length, "paragraph")}${question.facts.length ? ` and ${plural(question.facts.length, "fact")}` : ""}`),
+      h(
+        "summary",
+        null,
+        `All ${plural(question.paragraphs.length, "paragraph")}${question.facts.length ? ` and ${plural(question.facts.length, "fact")}` : ""}`,
+      ),
       question.paragraphs.map((paragraph, p) => [
         h("h4", { "data-at": `p${p}`, dir: "auto" }, h("span", { class: "ref" }, `p${p}`), paragraph.title),
         paragraph.sentences.map((sentence, i) => statement(`p${p}s${i}`, sentence, needed, seen, goTo)),
       ]),
       question.facts.length ? h("h4", null, "Facts") : null,
-      question.facts.map((fact, t) => statement(`t${t}`, `${fact.subject} · ${fact.relation} → ${fact.object}`, needed, seen, goTo)),
+      question.facts.map((fact, t) =>
+        statement(`t${t}`, `${fact.subject} · ${fact.relation} → ${fact.object}`, needed, seen, goTo),
+      ),
     ),
   );
 }
@@ -159,5 +212,9 @@ function evidenceUnit(question, unit, first, goTo) {
 }
 
 function placeLink([step, call], goTo) {
-  return h("button", { type: "button", class: "place", onclick: () => goTo(step, call), title: "Go to the call" }, `step ${step + 1}.${call + 1}`);
+  return h(
+    "button",
+    { type: "button", class: "place", onclick: () => goTo(step, call), title: "Go to the call" },
+    `step ${step + 1}.${call + 1}`,
+  );
 }

@@ -1,4 +1,4 @@
-// One episode: its head, its steps, and what stands beside them (reward, evidence, tools).
+// One episode: its head and its steps.
 
 const isAt = (places, step, call) => places.some(([s, c]) => s === step && c === call);
 const chip = (kind, label, title) => h("span", { class: `tag ${kind}`, title }, label);
@@ -23,16 +23,42 @@ function traceHead({ trace, why, row }, { level = "h1", withQuestion = true } = 
       "div",
       { class: "verdict" },
       h("b", { class: `badge o-${OUTCOME[row]}` }, outcome.sign),
-      h("dl", null,
-        h("div", null, h("dt", null, "answer"), h("dd", null, trace.steps.at(-1)?.answer == null ? h("em", null, "none") : said(trace.steps.at(-1).answer))),
-        h("div", null, h("dt", null, "gold"), h("dd", null, said(question.answer), question.aliases.length ? h("span", { class: "small" }, " also ", question.aliases.map((alias, i) => [i ? ", " : "", said(alias)])) : null)),
+      h(
+        "dl",
+        null,
+        h(
+          "div",
+          null,
+          h("dt", null, "answer"),
+          h("dd", null, trace.steps.at(-1)?.answer == null ? h("em", null, "none") : said(trace.steps.at(-1).answer)),
+        ),
+        h(
+          "div",
+          null,
+          h("dt", null, "gold"),
+          h(
+            "dd",
+            null,
+            said(question.answer),
+            question.aliases.length
+              ? h(
+                  "span",
+                  { class: "small" },
+                  " also ",
+                  question.aliases.map((alias, i) => [i ? ", " : "", said(alias)]),
+                )
+              : null,
+          ),
+        ),
         h("div", null, h("dt", null, "reward"), h("dd", null, why.reward === null ? "unscored" : fixed(why.reward))),
         h("div", null, h("dt", null, "F1"), h("dd", null, fixed(COLUMNS.f1[row], 2))),
         h("div", null, h("dt", null, "ended by"), h("dd", null, words(COLUMNS.stop[row]))),
         h("div", null, h("dt", null, "calls"), h("dd", null, count(COLUMNS.calls[row]))),
       ),
     ),
-    why.unscored === null ? null : h("p", { class: "notice alarm" }, h("b", null, "Unscored, which is not 0: "), said(why.unscored)),
+    why.unscored === null
+      ? null
+      : h("p", { class: "notice alarm" }, h("b", null, "Unscored, which is not 0: "), said(why.unscored)),
   );
 }
 
@@ -46,16 +72,32 @@ function stepElement(entry, number, address, isNamed = false) {
   const loose = step.faults.filter((fault) => fault.call === null || fault.call >= step.calls.length);
   return h(
     "section",
-    { class: `step ${runClass(COLUMNS.run[entry.row])}`, "data-step": number, tabindex: "-1", "aria-label": `Step ${number + 1}` },
+    {
+      class: `step ${runClass(COLUMNS.run[entry.row])}`,
+      "data-step": number,
+      tabindex: "-1",
+      "aria-label": `Step ${number + 1}`,
+    },
     h(
       "header",
       null,
       h("h3", null, `Step ${number + 1}`, h("span", { class: "small" }, ` of ${trace.setup.max_steps}`)),
       isNamed ? h("span", { class: "small" }, runName(COLUMNS.run[entry.row])) : null,
       tokens ? h("span", { class: "small" }, `${plural(tokens[number], "token")} sampled`) : null,
-      h("a", { class: "anchor", href: address(number), title: "Link to this step", "aria-label": `Link to step ${number + 1}` }, "#"),
+      h(
+        "a",
+        {
+          class: "anchor",
+          href: address(number),
+          title: "Link to this step",
+          "aria-label": `Link to step ${number + 1}`,
+        },
+        "#",
+      ),
     ),
-    why.thoughts[number] ? h("blockquote", { class: "thought", dir: "auto" }, longTextInline(why.thoughts[number])) : null,
+    why.thoughts[number]
+      ? h("blockquote", { class: "thought", dir: "auto" }, longTextInline(why.thoughts[number]))
+      : null,
     isPlain && step.action ? longText(step.action, { class: "written" }) : null,
     step.calls.map((call, i) => callElement(entry, number, i, needed)),
     loose.map(faultElement),
@@ -63,8 +105,17 @@ function stepElement(entry, number, address, isNamed = false) {
     h(
       "div",
       { class: "raw" },
-      step.action && !isPlain ? h("details", null, h("summary", null, "What the policy wrote"), longText(step.action, { class: "written" })) : null,
-      step.observation ? h("details", { open: isPlain }, h("summary", null, "What it saw next"), longText(step.observation, { class: "written" })) : null,
+      step.action && !isPlain
+        ? h("details", null, h("summary", null, "What the policy wrote"), longText(step.action, { class: "written" }))
+        : null,
+      step.observation
+        ? h(
+            "details",
+            { open: isPlain },
+            h("summary", null, "What it saw next"),
+            longText(step.observation, { class: "written" }),
+          )
+        : null,
     ),
   );
 }
@@ -73,7 +124,13 @@ const longTextInline = (text) => (text.length > LONG ? longText(text) : text);
 
 function faultElement(fault) {
   const blame = DATA.blame[fault.kind];
-  return h("p", { class: `fault ${blame}` }, h("b", null, `${words(fault.kind)}`), chip(`blame ${blame}`, `${blame}'s fault`), said(fault.message));
+  return h(
+    "p",
+    { class: `fault ${blame}` },
+    h("b", null, `${words(fault.kind)}`),
+    chip(`blame ${blame}`, `${blame}'s fault`),
+    said(fault.message),
+  );
 }
 
 function answerElement({ trace, row }, answer) {
@@ -82,7 +139,13 @@ function answerElement({ trace, row }, answer) {
     "div",
     { class: `answer ${isRight ? "right" : "wrong"}` },
     h("h4", null, "Answer"),
-    h("p", null, h("b", { class: `badge o-${isRight ? "right" : "wrong"}` }, isRight ? "✓" : "✗"), said(answer), isRight ? null : h("span", { class: "small" }, " gold: ", said(trace.question.answer))),
+    h(
+      "p",
+      null,
+      h("b", { class: `badge o-${isRight ? "right" : "wrong"}` }, isRight ? "✓" : "✗"),
+      said(answer),
+      isRight ? null : h("span", { class: "small" }, " gold: ", said(trace.question.answer)),
+    ),
   );
 }
 
@@ -105,22 +168,37 @@ function callElement({ trace, why }, number, i, needed) {
         "span",
         { class: "flags" },
         response ? chip(response.origin, response.origin, "Who made the response") : null,
-        isAt(why.invented, number, i) ? chip("invented", "invented", "Uses a name or number that neither the question nor an earlier sourced value gave") : null,
+        isAt(why.invented, number, i)
+          ? chip(
+              "invented",
+              "invented",
+              "Uses a name or number that neither the question nor an earlier sourced value gave",
+            )
+          : null,
         isWasted ? chip("wasted", "nothing new", "Adds neither a new source nor a new computed value") : null,
-        response && !isWasted && !unseen && response.origin !== "noise" ? chip("new", "new", "Adds a new source or a new computed value") : null,
+        response && !isWasted && !unseen && response.origin !== "noise"
+          ? chip("new", "new", "Adds a new source or a new computed value")
+          : null,
       ),
     ),
     faults.map(faultElement),
-    response ? responseElement(trace.question, call, response, needed, unseen) : h("p", { class: "small" }, "This call did not run."),
+    response
+      ? responseElement(trace.question, call, response, needed, unseen)
+      : h("p", { class: "small" }, "This call did not run."),
   );
 }
 
 function argumentsOf(call) {
   const entries = Object.entries(call.arguments);
   if (!entries.length) return h("code", { class: "arguments" }, "()");
-  const isSmall = entries.every(([, value]) => value === null || typeof value !== "object") && plainLength(call.arguments) < 400;
+  const isSmall =
+    entries.every(([, value]) => value === null || typeof value !== "object") && plainLength(call.arguments) < 400;
   if (!isSmall) return jsonBox(call.arguments, { "aria-label": "Arguments" });
-  return h("code", { class: "arguments", dir: "auto" }, entries.map(([name, value], i) => [i ? ", " : "", h("span", { class: "j-key" }, name), " = ", ...pretty(value)]));
+  return h(
+    "code",
+    { class: "arguments", dir: "auto" },
+    entries.map(([name, value], i) => [i ? ", " : "", h("span", { class: "j-key" }, name), " = ", ...pretty(value)]),
+  );
 }
 
 function responseElement(question, call, response, needed, unseen) {
@@ -136,97 +214,8 @@ function responseElement(question, call, response, needed, unseen) {
       usage ? `${count(usage.input_tokens)} + ${count(usage.output_tokens)} tokens` : null,
     ),
     jsonBox(response.value, { "aria-label": "Response" }),
-    response.sources.length ? origins(question, call, response, needed) : h("p", { class: "small" }, "States nothing of the evidence."),
-  );
-}
-
-// ------------------------------------------------------------------------------------------------------------- reward
-
-function rewardPanel({ trace, why, row }, goTo) {
-  const rubric = RUNS[COLUMNS.run[row]].rubric;
-  const parts = Object.entries(why.parts);
-  return h(
-    "section",
-    { class: "panel reward" },
-    h("h3", null, "Reward ", h("strong", null, why.reward === null ? "unscored" : fixed(why.reward))),
-    parts.length
-      ? h("dl", { class: "parts" }, parts.map(([name, value]) => h("div", { "data-part": name }, h("dt", null, words(name)), h("dd", { class: "number" }, fixed(value)), h("dd", { class: "bar" }, meter(value)), h("dd", { class: "how" }, how(name, value, trace, why, goTo)))))
-      : h("p", { class: "small" }, "No part was scored."),
-    rubric && why.reward !== null ? formula(rubric, why, COLUMNS.calls[row]) : null,
-  );
-}
-
-function meter(value) {
-  const level = h("i", { class: "level" }, h("i"));
-  level.firstChild.style.width = `${100 * (value ?? 0)}%`;
-  return level;
-}
-
-function how(name, value, trace, why, goTo) {
-  const places = (those) => those.slice(0, 8).map((at) => placeLink(at, goTo));
-  if (name === "answer") {
-    const golds = why.golds.map((gold, i) => [i ? " or " : "", said(`“${gold}”`)]);
-    return why.answer === null ? ["no answer; gold ", golds] : [said(`“${why.answer}”`), why.golds.includes(why.answer) ? " is " : " is not ", golds];
-  }
-  if (name === "contract") {
-    const faults = trace.steps.flatMap((step) => step.faults).filter((fault) => DATA.blame[fault.kind] === "policy").length;
-    return `${plural(faults, "policy fault")}: max(0, 1 − ${faults} / 3)`;
-  }
-  if (name === "provenance") return [`${plural(why.invented.length, "invented call")}: max(0, 1 − ${why.invented.length} / 3)`, places(why.invented)];
-  if (name === "support") {
-    if (!why.evidence.length) return value === null ? "not annotated, and nothing to look for" : `not annotated; the answer ${value ? "occurs" : "does not occur"} in a sourced value`;
-    return `${why.evidence.filter(Boolean).length} of ${plural(why.evidence.length, "piece")} of evidence seen`;
-  }
-  if (name === "economy") return value === null ? "no call was answered" : [`${why.wasted.length} of ${plural(why.counted, "call")} added nothing: 1 − ${why.wasted.length} / ${why.counted}`, places(why.wasted)];
-  return value === null ? "does not apply" : "a part of this rubric";
-}
-
-// The total, from the parts: the same sum as in mtr_env.reward.
-function formula(rubric, why, calls) {
-  const given = Object.entries(rubric.weights).filter(([name]) => why.parts[name] !== null && why.parts[name] !== undefined);
-  const weight = given.reduce((sum, [, w]) => sum + w, 0);
-  const sum = given.reduce((total, [name, w]) => total + w * why.parts[name], 0);
-  const c = weight && calls ? sum / weight : 0;
-  const w = rubric.weight;
-  const answer = why.parts.answer;
-  const isProduct = rubric.form === "product";
-  const total = isProduct ? answer * (1 - w + w * c) : (1 - w) * answer + w * c;
-  const short = (value) => String(Number(value.toFixed(3)));
-  const sumText = isProduct ? `${short(answer)} × (${short(1 - w)} + ${short(w)} × ${short(c)})` : `${short(1 - w)} × ${short(answer)} + ${short(w)} × ${short(c)}`;
-  return h(
-    "div",
-    { class: "formula", "data-total": total },
-    h("p", null, h("var", null, "c"), ` = ${calls ? `mean(${given.map(([name]) => name).join(", ")})` : "0 without a tool call"} = ${short(c)}`),
-    h("p", null, h("var", null, "R"), ` = ${w ? sumText : short(answer)} = `, h("b", null, short(total))),
-    h("p", { class: "small" }, `rubric ${rubric.name}`),
-  );
-}
-
-// -------------------------------------------------------------------------------------------------------------- tools
-
-function toolsPanel({ trace }) {
-  const used = new Map();
-  for (const step of trace.steps) for (const call of step.calls) used.set(call.name, (used.get(call.name) ?? 0) + 1);
-  const { tools, maker, notes } = trace.toolset;
-  return h(
-    "details",
-    { class: "panel tools" },
-    h("summary", null, h("h3", null, "Tools"), h("span", { class: "small" }, `${count(tools.length)}, of which ${count(tools.filter((tool) => used.has(tool.name)).length)} used`)),
-    maker ? h("p", { class: "small" }, "made by ", said(maker)) : null,
-    notes.map((note) => h("p", { class: "notice" }, said(note))),
-    tools.map((tool) =>
-      h(
-        "details",
-        { class: "tool" },
-        h("summary", null, h("code", { dir: "auto" }, tool.name), h("span", { class: "small" }, used.has(tool.name) ? `${used.get(tool.name)}×` : "unused")),
-        h("p", { dir: "auto" }, tool.description),
-        h("h5", null, "Arguments"),
-        jsonBox(tool.parameters),
-        h("h5", null, "Response"),
-        jsonBox(tool.response),
-        tool.entities.length ? h("p", { class: "small" }, "names: ", said(tool.entities.join(", "))) : null,
-        tool.binding ? h("p", { class: "small" }, "the simulator's binding: ", said(tool.binding)) : null,
-      ),
-    ),
+    response.sources.length
+      ? origins(question, call, response, needed)
+      : h("p", { class: "small" }, "States nothing of the evidence."),
   );
 }

@@ -15,7 +15,9 @@ async function showTraces(rows, step) {
       document.title = entries[0].trace.question.text;
     } catch (error) {
       view.rows = [];
-      byId("view").replaceChildren(h("p", { class: "notice alarm", role: "alert" }, `This episode cannot be opened: ${error.message}`));
+      byId("view").replaceChildren(
+        h("p", { class: "notice alarm", role: "alert" }, `This episode cannot be opened: ${error.message}`),
+      );
       return;
     }
     scrollTo(0, 0);
@@ -49,7 +51,8 @@ function moveStep(by) {
 
 function flash(element) {
   if (!element) return;
-  for (let above = element.parentElement; above; above = above.parentElement) if (above.tagName === "DETAILS") above.open = true;
+  for (let above = element.parentElement; above; above = above.parentElement)
+    if (above.tagName === "DETAILS") above.open = true;
   element.scrollIntoView({ block: "center" });
   element.classList.remove("flash");
   void element.offsetWidth; // so that the animation starts again
@@ -68,7 +71,8 @@ function showReference(event) {
 
 // What stands beside the steps of column number i; its links lead to the calls of that column.
 function aside(entry, i) {
-  const goTo = (step, call) => flash(byId("view").querySelector(`[data-scope="${i}"] [data-step="${step}"] [data-call="${call}"]`));
+  const goTo = (step, call) =>
+    flash(byId("view").querySelector(`[data-scope="${i}"] [data-step="${step}"] [data-call="${call}"]`));
   return h("aside", { "data-side": i }, rewardPanel(entry, goTo), evidencePanel(entry, goTo), toolsPanel(entry));
 }
 
@@ -91,16 +95,44 @@ function single(entry) {
       neighbour(-1, "‹ Previous", "["),
       neighbour(1, "Next ›", "]"),
       h("span", { class: "small" }, at < 0 ? "" : `${count(at + 1)} of ${count(list.rows.length)}`),
-      h("label", { class: "mark-this" }, h("input", { type: "checkbox", checked: list.marked.includes(entry.row), onchange: () => toggleMark(entry.row) }), "compare"),
+      h(
+        "label",
+        { class: "mark-this" },
+        h("input", {
+          type: "checkbox",
+          checked: list.marked.includes(entry.row),
+          onchange: () => toggleMark(entry.row),
+        }),
+        "compare",
+      ),
     ),
     traceHead(entry),
     others.length
-      ? h("p", { class: "others" }, "The same question, side by side: ", others.slice(0, 12).map((row) => h("a", { class: "button", href: compareAddress(entry.row, row) }, h("b", { class: `badge o-${OUTCOME[row]}` }, OUTCOMES[OUTCOME[row]].sign), runName(COLUMNS.run[row]), h("span", { class: "small" }, `seed ${COLUMNS.seed[row]}`))))
+      ? h(
+          "p",
+          { class: "others" },
+          "The same question, side by side: ",
+          others
+            .slice(0, 12)
+            .map((row) =>
+              h(
+                "a",
+                { class: "button", href: compareAddress(entry.row, row) },
+                h("b", { class: `badge o-${OUTCOME[row]}` }, OUTCOMES[OUTCOME[row]].sign),
+                runName(COLUMNS.run[row]),
+                h("span", { class: "small" }, `seed ${COLUMNS.seed[row]}`),
+              ),
+            ),
+        )
       : null,
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "steps", "data-scope": 0 }, entry.trace.steps.map((_, number) => stepElement(entry, number, (step) => viewAddress([entry.row], step)))),
+      h(
+        "div",
+        { class: "steps", "data-scope": 0 },
+        entry.trace.steps.map((_, number) => stepElement(entry, number, (step) => viewAddress([entry.row], step))),
+      ),
       aside(entry, 0),
     ),
   );
@@ -116,13 +148,28 @@ function pair(entries) {
   return h(
     "article",
     { class: "pair", onclick: showReference },
-    h("nav", { class: "crumbs", "aria-label": "Episodes" }, h("a", { href: listAddress(list.filter), class: "button", "data-back": true }, "← Episodes"), rows.map((row, i) => h("a", { class: "button", href: viewAddress([row]) }, i ? "Second alone" : "First alone")), h("a", { class: "button", href: compareAddress(rows[1], rows[0]) }, "Swap")),
+    h(
+      "nav",
+      { class: "crumbs", "aria-label": "Episodes" },
+      h("a", { href: listAddress(list.filter), class: "button", "data-back": true }, "← Episodes"),
+      rows.map((row, i) => h("a", { class: "button", href: viewAddress([row]) }, i ? "Second alone" : "First alone")),
+      h("a", { class: "button", href: compareAddress(rows[1], rows[0]) }, "Swap"),
+    ),
     isSame ? h("h1", { dir: "auto" }, a.trace.question.text) : null,
     h(
       "div",
       { class: "two" },
       entries.map((entry, i) => column(i, traceHead(entry, { level: "h2", withQuestion: !isSame }))),
-      numbers.map((number) => entries.map((entry, i) => column(i, number < entry.trace.steps.length ? stepElement(entry, number, (step) => viewAddress(rows, step), true) : h("p", { class: "small over-already" }, "over already")))),
+      numbers.map((number) =>
+        entries.map((entry, i) =>
+          column(
+            i,
+            number < entry.trace.steps.length
+              ? stepElement(entry, number, (step) => viewAddress(rows, step), true)
+              : h("p", { class: "small over-already" }, "over already"),
+          ),
+        ),
+      ),
       entries.map((entry, i) => h("div", { class: `column side${i}` }, aside(entry, i))),
     ),
   );
