@@ -68,14 +68,15 @@ class Page:
 
     def run(self, expression: str) -> Any:
         """The value of a JavaScript expression; a promise is awaited."""
-        answer = self.send("Runtime.evaluate", expression=expression, awaitPromise=True, returnByValue=True)
+        options = {"awaitPromise": True, "returnByValue": True, "allowUnsafeEvalBlockedByCSP": False}
+        answer = self.send("Runtime.evaluate", expression=expression, **options)
         if "exceptionDetails" in answer:
             raise AssertionError(f"{expression}: {answer['exceptionDetails']['exception'].get('description')}")
         return answer["result"].get("value")
 
     def wait_for(self, condition: str, seconds: float = 20) -> None:
         end = time.monotonic() + seconds
-        while not self.run(condition):
+        while not self.run(f"!!({condition})"):
             assert time.monotonic() < end, f"waited {seconds} s for {condition}"
             time.sleep(0.02)
 

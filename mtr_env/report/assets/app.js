@@ -79,10 +79,13 @@ const KEYS = [
 const isViewing = () => !byId("view").hidden;
 const follow = (selector) => byId("view").querySelector(selector)?.click();
 
+const focusSearch = () => document.querySelector("#filters [name=q]").focus();
+
 const ACTIONS = {
   "/": () => {
-    if (isViewing()) location.hash = listAddress(list.filter);
-    setTimeout(() => document.querySelector("#filters [name=q]").focus());
+    if (!isViewing()) return focusSearch();
+    addEventListener("hashchange", focusSearch, { once: true }); // after the list is back
+    location.hash = listAddress(list.filter);
   },
   j: () => (isViewing() ? moveStep(1) : moveActive(1)),
   k: () => (isViewing() ? moveStep(-1) : moveActive(-1)),
