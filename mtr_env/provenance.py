@@ -22,9 +22,10 @@ _FUNCTION_WORDS = GENERIC_WORDS | frozenset(
 
 
 def invented_calls(trace: Trace) -> list[tuple[int, int]]:
-    """Which calls (the index of the step, and of the call within it) use a named entity or number that comes neither
-    from the question nor from an earlier sourced value. An entity-typed argument counts as a whole; inside free text, names and numbers count and other words are
-    free (paraphrase). A name of the evidence that was not seen yet counts however it is written."""
+    """Which calls (the index of the step, and the call's own within it) use a named entity or number that comes neither
+    from the question nor from an earlier sourced value. An entity-typed argument counts as a whole; inside free text,
+    names and numbers count and other words are free (paraphrase). A name of the evidence that was not seen yet counts
+    however it is written."""
     known = _Known(trace.question.text)
     names = _NAMES.get(trace.question, _evidence_names)
     invented = []

@@ -24,7 +24,7 @@ ATTACKS = (
     "<!--<script>",
     "<img src=x onerror=\"window.attacked = 1\"><svg onload='window.attacked = 1'>",
     "javascript:window.attacked=1",
-    '"]}\'`${window.attacked = 1}\\u003c',
+    "\"]}'`${window.attacked = 1}\\u003c",
     "{{script}}{{chunks}} \u202egpj.exe\u202c \u2028\x00\x07 &lt;b&gt;",
     "__proto__",
 )

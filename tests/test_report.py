@@ -127,7 +127,7 @@ def test_the_policy_allows_this_script_and_this_style_and_nothing_else(runs: dic
 
 def test_the_scripts_never_turn_text_into_markup_or_code() -> None:
     script = "".join((ASSETS / f"{name}.js").read_text() for name in SCRIPTS)
-    for word in ("innerHTML =", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "new Function", "</script"):
+    for word in ("innerHTML =", "outerHTML", "insertAdjacent", "document.write", "eval(", "new Function", "</script"):
         assert word not in script, word
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", script)
     assert {path.name for path in ASSETS.iterdir()} == {*[f"{name}.js" for name in SCRIPTS], "page.html", "report.css"}
@@ -193,7 +193,7 @@ def test_runs_of_one_policy_are_told_apart(runs: dict[str, Path], tmp_path: Path
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="No file .*nope"):
+    with pytest.raises(DatasetError, match=r"No file .*nope"):
         build_report(tmp_path / "nope", tmp_path / "r.html")
     with pytest.raises(DatasetError, match="holds no finished episode"):
         build_report(write(tmp_path / "empty", []), tmp_path / "r.html")

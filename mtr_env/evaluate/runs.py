@@ -93,7 +93,7 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
 
 
 def traces_file(path: str | os.PathLike[str]) -> Path:
-    """The file of traces ``path``, or the one in the folder ``path``. Raises :class:`DatasetError` when there is none."""
+    """The file of traces ``path``, or the one in the folder ``path``; raises :class:`DatasetError` for neither."""
     file = Path(path)
     file = file / "traces.jsonl" if file.is_dir() else file
     if not file.exists():

@@ -27,7 +27,7 @@ class Columns:
         """The row of an episode of run number ``run``."""
         question = trace.question
         blames = [fault.blame for fault in trace.faults]
-        row = {
+        row: dict[str, Any] = {
             "run": run,
             "id": question.id,
             "seed": trace.seed,
@@ -113,4 +113,3 @@ def labels(names: Iterable[tuple[str | None, str]]) -> list[str]:
     short = [name for name, _ in pairs]
     said = [name if short.count(name) == 1 else f"{name} ({folder})" for name, folder in pairs]
     return [name if said.count(name) == 1 else f"{name}, run {i}" for i, name in enumerate(said, 1)]
-

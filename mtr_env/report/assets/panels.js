@@ -33,8 +33,13 @@ function meter(value) {
   return level;
 }
 
+const FEW_PLACES = 8;
+
 function how(name, value, trace, why, goTo) {
-  const places = (those) => those.slice(0, 8).map((at) => placeLink(at, goTo));
+  const places = (those) => [
+    those.slice(0, FEW_PLACES).map((at) => placeLink(at, goTo)),
+    those.length > FEW_PLACES ? ` and ${count(those.length - FEW_PLACES)} more` : null,
+  ];
   if (name === "answer") {
     const golds = why.golds.map((gold, i) => [i ? " or " : "", said(`“${gold}”`)]);
     return why.answer === null

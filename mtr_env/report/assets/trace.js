@@ -51,7 +51,7 @@ function traceHead({ trace, why, row }, { level = "h1", withQuestion = true } = 
           ),
         ),
         h("div", null, h("dt", null, "reward"), h("dd", null, why.reward === null ? "unscored" : fixed(why.reward))),
-        h("div", null, h("dt", null, "F1"), h("dd", null, fixed(COLUMNS.f1[row], 2))),
+        h("div", null, h("dt", null, "F1"), h("dd", null, why.reward === null ? "–" : fixed(COLUMNS.f1[row], 2))),
         h("div", null, h("dt", null, "ended by"), h("dd", null, words(COLUMNS.stop[row]))),
         h("div", null, h("dt", null, "calls"), h("dd", null, count(COLUMNS.calls[row]))),
       ),
