@@ -42,12 +42,13 @@ class Page:
     for."""
 
     def __init__(self, browser: Browser, target: str) -> None:
-        self.browser = browser
+        self.browser, self.target = browser, target
         self.session = browser.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         self.errors: list[str] = []
         self.requests: list[str] = []
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+        self.send("Page.bringToFront")  # only what is in front is painted
 
     def send(self, method: str, **params: Any) -> dict[str, Any]:
         return self.browser.send(method, self.session, self._on_event, **params)
@@ -59,6 +60,9 @@ class Page:
             self.errors.append(params["entry"]["text"])
         elif method == "Network.requestWillBeSent":
             self.requests.append(params["request"]["url"])
+
+    def close(self) -> None:
+        self.browser.send("Target.closeTarget", targetId=self.target)
 
     def open(self, url: str) -> None:
         self.send("Page.navigate", url="about:blank")
@@ -123,7 +127,6 @@ class Browser:
         self.process, self._to, self._answers = process, to, answers
         self._ids = itertools.count(1)
         self._buffer = b""
-        self._pages: dict[str, Page] = {}
 
     def page(self) -> Page:
         page = Page(self, self.send("Target.createTarget", url="about:blank")["targetId"])

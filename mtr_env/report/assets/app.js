@@ -91,7 +91,7 @@ const ACTIONS = {
   k: () => (isViewing() ? moveStep(-1) : moveActive(-1)),
   x: () => {
     const row = isViewing() ? view.rows[0] : list.rows[list.active];
-    if (row === undefined) return;
+    if (row === undefined || (isViewing() && view.rows.length > 1)) return;
     toggleMark(row);
     const box = isViewing() ? byId("view").querySelector(".mark-this input") : null;
     if (box) box.checked = list.marked.includes(row);

@@ -90,15 +90,19 @@ function formula(rubric, why, calls) {
   const sumText = isProduct
     ? `${short(answer)} × (${short(1 - w)} + ${short(w)} × ${short(c)})`
     : `${short(1 - w)} × ${short(answer)} + ${short(w)} × ${short(c)}`;
+  const isEven = given.every(([, w]) => w === given[0][1]);
+  const mean = `${isEven ? "" : "weighted "}mean(${given.map(([name]) => name).join(", ")}) = ${short(c)}`;
   return h(
     "div",
     { class: "formula", "data-total": total },
-    h(
-      "p",
-      null,
-      h("var", null, "c"),
-      ` = ${calls ? `mean(${given.map(([name]) => name).join(", ")})` : "0 without a tool call"} = ${short(c)}`,
-    ),
+    w
+      ? h(
+          "p",
+          null,
+          h("var", null, "c"),
+          ` = ${!calls ? "0, without a tool call" : weight ? mean : "0, as no part applies"}`,
+        )
+      : null,
     h("p", null, h("var", null, "R"), ` = ${w ? sumText : short(answer)} = `, h("b", null, short(total))),
     h("p", { class: "small" }, `rubric ${rubric.name}`),
   );

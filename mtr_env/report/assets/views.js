@@ -76,6 +76,18 @@ function aside(entry, i) {
   return h("aside", { "data-side": i }, rewardPanel(entry, goTo), evidencePanel(entry, goTo), toolsPanel(entry));
 }
 
+const FEW_OTHERS = 12;
+
+function otherButton(row, other) {
+  return h(
+    "a",
+    { class: "button", href: compareAddress(row, other) },
+    h("b", { class: `badge o-${OUTCOME[other]}` }, OUTCOMES[OUTCOME[other]].sign),
+    runName(COLUMNS.run[other]),
+    h("span", { class: "small" }, `seed ${COLUMNS.seed[other]}`),
+  );
+}
+
 function single(entry) {
   const at = list.rows.indexOf(entry.row);
   const neighbour = (by, label, key) => {
@@ -112,17 +124,10 @@ function single(entry) {
           "p",
           { class: "others" },
           "The same question, side by side: ",
-          others
-            .slice(0, 12)
-            .map((row) =>
-              h(
-                "a",
-                { class: "button", href: compareAddress(entry.row, row) },
-                h("b", { class: `badge o-${OUTCOME[row]}` }, OUTCOMES[OUTCOME[row]].sign),
-                runName(COLUMNS.run[row]),
-                h("span", { class: "small" }, `seed ${COLUMNS.seed[row]}`),
-              ),
-            ),
+          others.slice(0, FEW_OTHERS).map((row) => otherButton(entry.row, row)),
+          others.length > FEW_OTHERS
+            ? `and ${count(others.length - FEW_OTHERS)} more: search for ${COLUMNS.id[entry.row]}`
+            : null,
         )
       : null,
     h(
