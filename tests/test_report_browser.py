@@ -49,11 +49,10 @@ def blank(chromium: Browser) -> Iterator[Page]:
 
 @pytest.fixture
 def page(blank: Page, files: dict[str, str]) -> Iterator[Page]:
-    page = blank
-    page.open(files["runs"])
-    yield page
-    assert page.errors == []
-    assert all(url.startswith("file:") for url in page.requests), page.requests
+    blank.open(files["runs"])
+    yield blank
+    assert blank.errors == []
+    assert all(url.startswith("file:") for url in blank.requests), blank.requests
 
 
 def address(page: Page) -> str:
@@ -284,28 +283,26 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, files: dict[str
 
 
 def test_hostile_text_is_shown_and_does_nothing(blank: Page, files: dict[str, str]) -> None:
-    page = blank
-    page.open(files["hostile"])
+    blank.open(files["hostile"])
     visits = [f"#/episode/1.{i}" for i in range(1, len(ATTACKS) + 1)] + ["#/compare/1.1/1.2", "#/episodes?q=script"]
     for visit in visits:
-        page.open(files["hostile"] + visit)
+        blank.open(files["hostile"] + visit)
         if "1" in visit:
-            page.wait_for(OPENED)
-            assert "cannot be opened" not in page.text("#view")
-        page.run("document.querySelectorAll('details').forEach((element) => (element.open = true))")
-        page.run("document.querySelectorAll('#view button').forEach((element) => element.click())")
-        assert page.run("window.attacked") is None, visit
-        assert page.count("img, iframe, object, embed, form[action], a[href^='javascript']") == 0
-    page.open(files["hostile"] + "#/episode/1.1")
-    page.wait_for(OPENED)
-    assert page.text(".trace-head h1").startswith(ATTACKS[0]), "it is shown as what it is"
-    assert page.errors == []
-    assert all(url.startswith("file:") for url in page.requests)
+            blank.wait_for(OPENED)
+            assert "cannot be opened" not in blank.text("#view")
+        blank.run("document.querySelectorAll('details').forEach((element) => (element.open = true))")
+        blank.run("document.querySelectorAll('#view button').forEach((element) => element.click())")
+        assert blank.run("window.attacked") is None, visit
+        assert blank.count("img, iframe, object, embed, form[action], a[href^='javascript']") == 0
+    blank.open(files["hostile"] + "#/episode/1.1")
+    blank.wait_for(OPENED)
+    assert blank.text(".trace-head h1").startswith(ATTACKS[0]), "it is shown as what it is"
+    assert blank.errors == []
+    assert all(url.startswith("file:") for url in blank.requests)
 
 
 def test_the_browser_enforces_the_policy(blank: Page, files: dict[str, str]) -> None:
-    page = blank
-    page.open(files["hostile"])
+    blank.open(files["hostile"])
     refused = """(async () => {
       const tried = {
         inline: () => { document.createElement("script").text = "window.attacked = 1"; },
@@ -320,15 +317,15 @@ def test_the_browser_enforces_the_policy(blank: Page, files: dict[str, str]) -> 
       }
       return refusals;
     })()"""
-    assert page.run(refused) == ["inline", "handler", "markup", "code", "fetch"]
-    page.run("""(() => {
+    assert blank.run(refused) == ["inline", "handler", "markup", "code", "fetch"]
+    blank.run("""(() => {
       const image = document.createElement("img");
       image.src = "http://127.0.0.1:9/x.png";
       document.body.append(image);
     })()""")
-    page.wait_for("document.querySelector('img').complete")
-    assert page.run("window.attacked") is None
-    assert any("Content Security Policy" in error for error in page.errors)
+    blank.wait_for("document.querySelector('img').complete")
+    assert blank.run("window.attacked") is None
+    assert any("Content Security Policy" in error for error in blank.errors)
 
 
 # -------------------------------------------------------------------------------------------------------------- speed
@@ -337,10 +334,9 @@ def test_the_browser_enforces_the_policy(blank: Page, files: dict[str, str]) -> 
 def test_2000_traces_stay_fluid(blank: Page, tmp_path: Path) -> None:
     built = build_report(played(tmp_path / "run", "oracle", 2000, noise=0.1), tmp_path / "report.html")
     assert built.size < 15e6
-    page = blank
-    page.open((tmp_path / "report.html").as_uri())
-    page.wait_for("performance.getEntriesByName('first-contentful-paint').length")
-    assert page.run("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000
+    blank.open((tmp_path / "report.html").as_uri())
+    blank.wait_for("performance.getEntriesByName('first-contentful-paint').length")
+    assert blank.run("performance.getEntriesByName('first-contentful-paint')[0].startTime") < 1000
     typed = """((text) => {
       const field = document.querySelector("[name=q]");
       const start = performance.now();
@@ -349,12 +345,12 @@ def test_2000_traces_stay_fluid(blank: Page, tmp_path: Path) -> None:
       document.body.offsetHeight;
       return performance.now() - start;
     })"""
-    times = [page.run(f"{typed}({json.dumps(text)})") for text in ("t", "th", "the", "the film", "", "zzz", "")]
-    times += [page.run("(() => {const t = performance.now(); sortBy('question'); return performance.now() - t})()")]
+    times = [blank.run(f"{typed}({json.dumps(text)})") for text in ("t", "th", "the", "the film", "", "zzz", "")]
+    times += [blank.run("(() => {const t = performance.now(); sortBy('question'); return performance.now() - t})()")]
     assert max(times) < 100, times
-    assert page.count("#rows .row") < 100
-    page.run("showTraces([1500], null)")
-    start = page.run("performance.now()")
-    page.run("showTraces([700], null)")
-    assert page.count(".step") > 0
-    assert page.run("performance.now()") - start < 500
+    assert blank.count("#rows .row") < 100
+    blank.run("showTraces([1500], null)")
+    start = blank.run("performance.now()")
+    blank.run("showTraces([700], null)")
+    assert blank.count(".step") > 0
+    assert blank.run("performance.now()") - start < 500
