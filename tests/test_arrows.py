@@ -29,7 +29,7 @@ LAYERS = (
     "env vector session rollout policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters evaluate plugs audit audit_actor report world_build cli __main__",
+    "adapters evaluate testing plugs audit audit_actor report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",

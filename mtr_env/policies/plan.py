@@ -82,6 +82,9 @@ class Seen(NamedTuple):
     text: str
 
 
+_Rank = tuple[bool, bool, int, int]
+
+
 class _Outage(Exception):
     """The actor could not answer while the plan was made."""
 
@@ -133,17 +136,18 @@ class Planner:
                 return f"no search with words seen so far finds {self._titles(missing)}"
 
     def _look_up(self, missing: Sequence[Sequence[str]]) -> bool:
-        """Plans a call that shows a missing piece of evidence and whose argument has been seen."""
+        """Plans a call that shows a missing piece of evidence and whose argument has been seen: as people go about it,
+        what was just learnt is followed up first, and the question is read from left to right."""
         wanted = {ref for any_of in missing for ref in any_of}
-        for any_of in missing:
-            for spec, arguments in self._candidates(any_of):
-                response = self._try(spec, arguments)
-                if not wanted.isdisjoint(response.sources):
-                    self._add(spec, arguments, response)
-                    return True
+        candidates = [candidate for any_of in missing for candidate in self._candidates(any_of)]
+        for _, spec, arguments in sorted(candidates, key=lambda candidate: candidate[0]):
+            response = self._try(spec, arguments)
+            if not wanted.isdisjoint(response.sources):
+                self._add(spec, arguments, response)
+                return True
         return False
 
-    def _candidates(self, any_of: Sequence[str]) -> Iterator[tuple[ToolSpec, dict[str, Argument]]]:
+    def _candidates(self, any_of: Sequence[str]) -> Iterator[tuple[_Rank, ToolSpec, dict[str, Argument]]]:
         facts = [self._question.facts[int(ref[1:])] for ref in any_of if ref.startswith("t")]
         for spec in self._toolset.tools:
             kind, _, relation = spec.binding.partition(":")
@@ -151,13 +155,21 @@ class Planner:
                 if kind in ("relation", "inverse") and fact.relation == relation:
                     span = self._find_name(fact.subject if kind == "relation" else fact.object)
                     if span is not None:
-                        yield spec, {_parameters(spec)[0]: span}
+                        yield self._rank(span, kind == "inverse"), spec, {_parameters(spec)[0]: span}
         open_page = self._tool("open_page")
         if open_page is not None:
             for title in dict.fromkeys(self._question.paragraphs[i].title for i in _paragraphs(any_of)):
                 span = self._find_name(title)
                 if span is not None:
-                    yield open_page, {_parameters(open_page)[0]: span}
+                    yield self._rank(span, False), open_page, {_parameters(open_page)[0]: span}
+
+    def _rank(self, span: Span, inverse: bool) -> _Rank:
+        """The smaller, the sooner: a name that stands alone before one of a list, which only the gold tells from the
+        others; what a thing has before who else has it; the newest name, then the one that the question says first."""
+        if span.call == QUESTION:
+            return False, inverse, 1, span.start
+        asked = self._toolset.get(self._calls[span.call].tool)
+        return asked is not None and asked.binding.startswith("inverse:"), inverse, -span.call, span.start
 
     def _search_for(self, missing: Sequence[Sequence[str]]) -> bool:
         """Plans a search, with words seen so far, that finds the page of a missing piece of evidence."""
