@@ -1,14 +1,15 @@
 """Writing the report: one HTML file without any reference to another.
 
 The page holds the list of episodes as JSON, and the traces in packed chunks, of which it opens the one that somebody
-looks at. Whatever came from a model or a data set is in one of these two, never in the markup:
-the script puts it on the page as text.
+looks at. Whatever came from a model or a data set is in one of these two, never in the markup: the script puts it on
+the page as text.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ from mtr_env.reward import Rubric, get_rubric
 from mtr_env.trace import BLAME, Trace
 from mtr_env.version import __version__
 
+logger = logging.getLogger("mtr_env")
+
 SCRIPTS = "dom data charts plots overview episodes evidence panels trace views app".split()
 """The page's scripts in the order in which they run; they are joined into one."""
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
@@ -45,7 +48,7 @@ def build_report(
     folders: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     rubric: str | Rubric | None = None,
-    say: Callable[[str], None] = lambda text: None,
+    say: Callable[[str], None] = logger.warning,
 ) -> Built:
     """Writes the report of one or more runs to the file ``out``.
 

@@ -1,19 +1,18 @@
 // Where values come from: references such as p3s1 (paragraph 3, sentence 1) or t5 (fact 5) of the question's evidence.
 
-// What a reference stands for: {label, title, text, sentences} with the references of a fact's sentences.
+// What a reference stands for: {title, text, sentences} with the references of a fact's sentences.
 function resolve(question, reference) {
   const [, kind, first, second] = /^([ptc])(\d+)(?:s(\d+))?$/.exec(reference) ?? [];
   if (kind === "p") {
     const paragraph = question.paragraphs[Number(first)];
     const sentence = second === undefined ? null : paragraph?.sentences[Number(second)];
-    if (paragraph && second === undefined) return { label: reference, title: paragraph.title, text: null };
-    if (sentence !== undefined && paragraph) return { label: reference, title: paragraph.title, text: sentence };
+    if (paragraph && second === undefined) return { title: paragraph.title, text: null };
+    if (sentence !== undefined && paragraph) return { title: paragraph.title, text: sentence };
   }
   if (kind === "t") {
     const fact = question.facts[Number(first)];
     if (fact)
       return {
-        label: reference,
         title: `${fact.subject} · ${fact.relation}`,
         text: fact.object,
         sentences: fact.sources,
@@ -22,14 +21,12 @@ function resolve(question, reference) {
   }
   if (kind === "c")
     return {
-      label: reference,
       title: `document ${first} of the corpus${second === undefined ? "" : `, sentence ${second}`}`,
       text: null,
     };
-  if (reference === "q") return { label: "q", title: "the question itself", text: question.text };
-  if (reference.startsWith("m"))
-    return { label: reference, title: "told by the model that plays the tools", text: null };
-  return { label: reference, title: "not in this question's evidence", text: null };
+  if (reference === "q") return { title: "the question itself", text: question.text };
+  if (reference.startsWith("m")) return { title: "told by the model that plays the tools", text: null };
+  return { title: "not in this question's evidence", text: null };
 }
 
 // The strings and numbers of a JSON value, without those that only repeat an argument.
