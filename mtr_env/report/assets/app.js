@@ -1,15 +1,27 @@
 // Addresses, theme and keyboard; the page starts at the end.
 
-// #/  #/episodes?outcome=wrong  #/episode/1.17/step/3  #/compare/1.17/2.17
-function route() {
+// What the address asks for: #/  #/episodes?outcome=wrong  #/episode/1.17/step/3  #/compare/1.17/2.17
+// rows is empty where that is no episode of this report.
+function asked() {
   const [path, query = ""] = location.hash.slice(2).split("?");
   const [page, ...rest] = path.split("/");
+  const wanted = page === "compare" ? 2 : page === "episode" ? 1 : 0;
+  const rows = rest.slice(0, wanted).map(rowAt);
   const step = rest.at(-2) === "step" ? Number(rest.at(-1)) - 1 : null;
-  const rows = rest.slice(0, page === "compare" ? 2 : 1).map(rowAt);
-  if ((page === "episode" || page === "compare") && rows.length && rows.every((row) => row !== null)) {
+  return {
+    page,
+    query,
+    rows: rows.includes(null) ? [] : rows,
+    step: Number.isInteger(step) && step >= 0 ? step : null,
+  };
+}
+
+function route() {
+  const { page, query, rows, step } = asked();
+  if (rows.length) {
     if (byId("view").hidden) list.scroll = scrollY;
     swap(true);
-    showTraces(rows, Number.isInteger(step) && step >= 0 ? step : null);
+    showTraces(rows, step);
     return;
   }
   const wasView = byId("overview").hidden;
@@ -77,8 +89,6 @@ const KEYS = [
 ];
 
 const isViewing = () => !byId("view").hidden;
-const follow = (selector) => byId("view").querySelector(selector)?.click();
-
 const focusSearch = () => document.querySelector("#filters [name=q]").focus();
 
 const ACTIONS = {
@@ -97,8 +107,8 @@ const ACTIONS = {
     if (box) box.checked = list.marked.includes(row);
   },
   c: () => list.marked.length === 2 && (location.hash = compareAddress(...list.marked)),
-  "[": () => follow('[data-go="-1"]'),
-  "]": () => follow('[data-go="1"]'),
+  "[": () => isViewing() && moveEpisode(-1),
+  "]": () => isViewing() && moveEpisode(1),
   t: nextTheme,
   "?": () => byId("keys").showModal(),
 };
@@ -110,7 +120,7 @@ function onKey(event) {
   const isTyping = event.target.matches("input:not([type=checkbox]), select, textarea");
   if (event.key === "Escape") {
     if (isTyping) event.target.blur();
-    else if (isViewing()) follow("[data-back]");
+    else if (isViewing()) location.hash = listAddress(list.filter);
     return;
   }
   const action = isTyping ? null : ACTIONS[event.key];

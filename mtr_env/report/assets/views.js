@@ -4,6 +4,7 @@ const view = { rows: [], step: null, token: 0 };
 
 // Shows the traces of one or two rows; a step is brought onto the screen.
 async function showTraces(rows, step) {
+  view.step = step;
   if (rows.join() !== view.rows.join()) {
     const token = ++view.token;
     view.rows = rows;
@@ -22,7 +23,6 @@ async function showTraces(rows, step) {
     }
     scrollTo(0, 0);
   }
-  view.step = step;
   markStep();
 }
 
@@ -40,13 +40,23 @@ function markStep() {
   current?.focus({ preventScroll: true });
 }
 
-function goToStep(step) {
-  location.hash = viewAddress(view.rows, step);
+// Keys go by the address, not by what is on the page yet: a trace takes a moment to open.
+function moveStep(by) {
+  const { rows, step } = asked();
+  const last = Math.max(...rows.map((row) => COLUMNS.steps[row])) - 1;
+  location.hash = viewAddress(rows, Math.min(last, Math.max(0, (step ?? -1) + by)));
 }
 
-function moveStep(by) {
-  const numbers = [...byId("view").querySelectorAll("[data-step]")].map((element) => Number(element.dataset.step));
-  if (numbers.length) goToStep(Math.min(Math.max(...numbers), Math.max(0, (view.step ?? -1) + by)));
+function moveEpisode(by) {
+  const { rows } = asked();
+  const row = rows.length === 1 ? neighbour(rows[0], by) : undefined;
+  if (row !== undefined) location.hash = viewAddress([row]);
+}
+
+// The row that stands so many rows further in the list.
+function neighbour(row, by) {
+  const at = list.rows.indexOf(row);
+  return at < 0 ? undefined : list.rows[at + by];
 }
 
 function flash(element) {
@@ -90,11 +100,11 @@ function otherButton(row, other) {
 
 function single(entry) {
   const at = list.rows.indexOf(entry.row);
-  const neighbour = (by, label, key) => {
-    const row = at < 0 ? undefined : list.rows[at + by];
+  const toNeighbour = (by, label, key) => {
+    const row = neighbour(entry.row, by);
     return row === undefined
       ? h("span", { class: "button off", "aria-disabled": "true" }, label)
-      : h("a", { class: "button", href: viewAddress([row]), title: `${key} key`, "data-go": by }, label);
+      : h("a", { class: "button", href: viewAddress([row]), title: `${key} key` }, label);
   };
   const others = sameQuestion(entry.row).filter((row) => row !== entry.row);
   return h(
@@ -104,8 +114,8 @@ function single(entry) {
       "nav",
       { class: "crumbs", "aria-label": "Episodes" },
       h("a", { href: listAddress(list.filter), class: "button", "data-back": true }, "← Episodes"),
-      neighbour(-1, "‹ Previous", "["),
-      neighbour(1, "Next ›", "]"),
+      toNeighbour(-1, "‹ Previous", "["),
+      toNeighbour(1, "Next ›", "]"),
       h("span", { class: "small" }, at < 0 ? "" : `${count(at + 1)} of ${count(list.rows.length)}`),
       h(
         "label",
