@@ -10,21 +10,21 @@ import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, TypeVar
 
 from mtr_env import world_build
-from mtr_env.audit import audit
-from mtr_env.audit_actor import audit_actor
+from mtr_env.audit import AuditReport, audit
+from mtr_env.audit_actor import ActorReport, audit_actor
 from mtr_env.cli import arguments, tables
 from mtr_env.cli.arguments import UsageError
+from mtr_env.cli.outputs import check_html, check_json
 from mtr_env.cli.progress import Phases, Progress
 from mtr_env.cli.serve import serve
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
-from mtr_env.evaluate import run, score_file, write_json
-from mtr_env.lint_tools import LOST, lint, read_tools
+from mtr_env.evaluate import Summary, run, score_file, write_json
+from mtr_env.lint_tools import LOST, LintReport, lint, read_tools
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
 from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
@@ -138,12 +138,6 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _check_writable(out: str | None, option: str = "--json") -> None:
-    """Better now than after the work."""
-    if out is not None and not Path(out).parent.is_dir():
-        raise UsageError(f"{option} {out}: there is no folder {str(Path(out).parent)!r}.")
-
-
 def _run_list(args: argparse.Namespace) -> None:
     print(tables.environments())
 
@@ -217,7 +211,7 @@ def _spent(agent: object, tools: Tools) -> list[str]:
 
 
 def _run_score(args: argparse.Namespace) -> None:
-    _check_writable(args.json)
+    check_json(args.json, Summary, reads=[args.file])
     with _usage():
         summary = score_file(args.file, args.rubric, _note)
     if args.json is not None:
@@ -226,7 +220,7 @@ def _run_score(args: argparse.Namespace) -> None:
 
 
 def _run_report(args: argparse.Namespace) -> None:
-    _check_writable(args.out, "--out")
+    check_html(args.out, args.runs)
     with _usage():
         built = build_report(args.runs, args.out, args.rubric, _note)
     size = f"{built.size / 1e6:.1f} MB"
@@ -234,7 +228,7 @@ def _run_report(args: argparse.Namespace) -> None:
 
 
 def _run_audit(args: argparse.Namespace) -> None:
-    _check_writable(args.json)
+    check_json(args.json, AuditReport, ActorReport, reads=[args.source, args.corpus, args.cassette])
     tools = _tools(args)
     game = _game(args, tools.evidence)
     if args.tool_actor is not None:
@@ -277,7 +271,7 @@ def _run_serve(args: argparse.Namespace) -> None:
 
 
 def _run_lint_tools(args: argparse.Namespace) -> int:
-    _check_writable(args.json)
+    check_json(args.json, LintReport, reads=[args.id, args.source, args.corpus, args.cassette])
     toolsets = _toolsets(args)
     with _usage():
         report = lint(toolsets, args.framework)
