@@ -24,7 +24,7 @@ from mtr_env.reward import Part, Rubric, get_rubric
 from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import arespond, log_outage, respond
+from mtr_env.toolactors.border import arespond, respond
 from mtr_env.toolmakers.base import ToolMaker
 from mtr_env.trace import Call, Fault, Response, Setup, Step, Trace
 from mtr_env.version import __version__
@@ -200,8 +200,9 @@ class Turn:
         assert self.waiting is not None
         spec, runnable = self.waiting.spec, self._decision.runnable
         number = runnable[self._done]
-        if type(response) is not Response:
-            self._fail(spec, number, response)
+        if isinstance(response, Exception):
+            self._faults += (Fault("infrastructure", _reason(spec.name, response), number),)
+            self.waiting = None
             return
         self._done = done = self._done + 1
         shown = self._stage.show(spec, response, number, self._decision.repeated)
@@ -214,13 +215,6 @@ class Turn:
         if shown.fault is None:
             self._pending += ((self.waiting.call, response),)
         self.waiting = self._request(runnable[done])
-
-    def _fail(self, spec: ToolSpec, number: int, error: object) -> None:
-        if not isinstance(error, Exception):
-            error = InfrastructureError(f"a ToolActor returns a Response, found {type(error).__name__}")
-            log_outage(error)
-        self._faults += (Fault("infrastructure", _reason(spec.name, error), number),)
-        self.waiting = None
 
     def trace(self) -> Trace:
         """The trace with this step."""

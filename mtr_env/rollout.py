@@ -86,7 +86,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
                 response = border.respond(game.tool_actor, turn.waiting)
             else:
                 try:  # as border.arespond does: of ten thousand episodes that wait, each coroutine counts
-                    response = await answer(turn.waiting)
+                    response = border.checked(await answer(turn.waiting))
                 except Exception as error:
                     response = border.outage(error)
             turn.receive(response)

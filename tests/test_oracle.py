@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from mtr_env.provenance import stated_strings
 from mtr_env.question import Paragraph, Question
 from mtr_env.registration import ENV_IDS, make_game
 from mtr_env.reward import score
-from mtr_env.rollout import play
+from mtr_env.rollout import aplay, play
 from mtr_env.text import fold
 from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor
 from mtr_env.toolactors.grounded import GroundedToolActor
@@ -132,3 +133,20 @@ def test_an_actor_that_fails_while_the_plan_is_made_is_a_reason_not_a_crash() ->
     env.reset(seed=0)
     assert oracle.plan(env.snapshot()).reason == "the ToolActor failed: ConnectionError"
     assert score(play(env, oracle)).unscored is not None
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.5])
+def test_an_actor_that_returns_no_response_is_named_by_the_plan_and_by_the_episode(noise: float) -> None:
+    class Dicty:
+        name = "dicty"
+
+        def respond(self, *request: Any) -> Any:
+            return {"status": "not_found"}
+
+    actor = NoisyToolActor(Dicty(), noise)
+    game = make_game("MTR-Synthetic-v0", tool_actor=actor)
+    oracle = Oracle(actor=actor)
+    said = "a ToolActor returns a Response, found dict"
+    assert said in str(oracle.plan(game.begin(game.world.ids[0], 0)[1]).reason)
+    assert said in str(score(play(MTREnv(game), oracle, seed=0)).unscored)
+    assert said in str(score(asyncio.run(aplay(game, oracle, seed=0))).unscored)

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
+from mtr_env.errors import InfrastructureError
 from mtr_env.policies.spans import Word, locate, locate_answer, words_of
 from mtr_env.provenance import sourced_strings
 from mtr_env.question import Question, View
@@ -290,7 +291,7 @@ class Planner:
             result = respond(self._actor, request)
             if isinstance(result, Exception):
                 self._calls.append(PlannedCall(spec.name, arguments, ()))  # so that the episode meets the outage too
-                raise _Outage(type(result).__name__)
+                raise _Outage(str(result) if isinstance(result, InfrastructureError) else type(result).__name__)
             response = self._tried[key] = result
         return response
 

@@ -16,21 +16,28 @@ from mtr_env.trace import Response
 logger = logging.getLogger("mtr_env")
 
 
+def checked(response: object) -> Response:
+    """What an actor returned; raises :class:`~mtr_env.errors.InfrastructureError` when that is no ``Response``."""
+    if type(response) is not Response:
+        raise InfrastructureError(f"a ToolActor returns a Response, found {type(response).__name__}")
+    return response
+
+
 def respond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
-    """An actor's response to one request, or what it raised."""
+    """An actor's response to one request, or what it raised; something else than a ``Response`` is an outage too."""
     try:
-        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
+        return checked(actor.respond(request.call, request.spec, request.view, request.history, request.key))
     except Exception as error:  # any class: see the module's docstring
         return outage(error)
 
 
 async def ask(actor: ToolActor, request: ToolRequest) -> Response:
     """An actor's response, awaited where it is an ``AsyncToolActor``; for actors around another one. Raises what the
-    actor raises."""
+    actor raises, and as :func:`checked`."""
     answer: Callable[[ToolRequest], Awaitable[Response]] | None = getattr(actor, "arespond", None)
     if answer is None:
-        return actor.respond(request.call, request.spec, request.view, request.history, request.key)
-    return await answer(request)
+        return checked(actor.respond(request.call, request.spec, request.view, request.history, request.key))
+    return checked(await answer(request))
 
 
 async def arespond(actor: ToolActor, request: ToolRequest) -> Response | Exception:
@@ -39,7 +46,7 @@ async def arespond(actor: ToolActor, request: ToolRequest) -> Response | Excepti
     if answer is None:
         return respond(actor, request)
     try:
-        return await answer(request)
+        return checked(await answer(request))
     except Exception as error:  # any class: see the module's docstring
         return outage(error)
 
@@ -54,19 +61,21 @@ def respond_many(actor: ToolActor, requests: Sequence[ToolRequest]) -> Sequence[
             raise InfrastructureError(f"respond_many returned {len(responses)} responses to {len(requests)} requests.")
     except Exception as error:  # any class: see the module's docstring
         return [outage(error)] * len(requests)
-    return responses
+    return [response if isinstance(response, Exception) else _value(response) for response in responses]
+
+
+def _value(response: object) -> Response | Exception:
+    try:
+        return checked(response)
+    except InfrastructureError as error:
+        return outage(error)
 
 
 def outage(error: Exception) -> Exception:
-    """What an actor raised, as a value; raises a ``ToolsetError``, which is none."""
+    """What an actor raised, as a value, written to the ``mtr_env`` log: the traceback once for each class, then a line
+    each. Raises a ``ToolsetError``, which is none."""
     if isinstance(error, ToolsetError):
         raise error
-    log_outage(error)
-    return error
-
-
-def log_outage(error: BaseException) -> None:
-    """Writes what an actor raised to the ``mtr_env`` log: the traceback once for each class, then a line each."""
     kind = type(error)
     logger.warning(
         "A ToolActor failed; the episode ends unscored. %s: %s",
@@ -75,6 +84,7 @@ def log_outage(error: BaseException) -> None:
         exc_info=None if kind in _LOGGED else error,
     )
     _LOGGED.add(kind)
+    return error
 
 
 _LOGGED: set[type[BaseException]] = set()

@@ -17,7 +17,7 @@ from mtr_env.question import View
 from mtr_env.recording import Mode, Recorder, Served, Shelf, only_plug, open_shelf
 from mtr_env.tool import ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import ask, respond_many
+from mtr_env.toolactors.border import ask, checked, respond_many
 from mtr_env.trace import Call, Response
 
 _SPECS = 4096  # digests of tools that are remembered
@@ -95,14 +95,14 @@ class CassetteToolActor:
         return self._recorder.play(
             self._key(spec, history, key),
             lambda: _described(key),
-            lambda: _checked(self.inner.respond(call, spec, view, history, key)),
+            lambda: checked(self.inner.respond(call, spec, view, history, key)),
         )
 
     def respond_many(self, requests: Sequence[ToolRequest]) -> list[Response | Exception]:
         """See :class:`~mtr_env.toolactors.base.BatchToolActor`; what is not recorded is asked in one batch."""
 
         def ask_all(places: Sequence[int]) -> list[Response | Exception]:
-            return [_checked_value(r) for r in respond_many(self.inner, [requests[i] for i in places])]
+            return list(respond_many(self.inner, [requests[i] for i in places]))
 
         keys = [self._key(r.spec, r.history, r.key) for r in requests]
         names: list[Callable[[], str]] = [lambda key=r.key: _described(key) for r in requests]  # type: ignore[misc]
@@ -113,7 +113,7 @@ class CassetteToolActor:
         r = request
 
         async def awaited() -> Response:
-            return _checked(await ask(self.inner, r))
+            return await ask(self.inner, r)
 
         return await self._recorder.aplay(self._key(r.spec, r.history, r.key), lambda: _described(r.key), awaited)
 
@@ -145,19 +145,6 @@ def _only_actor(shelf: Shelf | None, mode: Mode) -> RecordedActor:
 def _described(key: CallKey) -> str:
     call = key.call if len(key.call) <= 160 else f"{key.call[:160]}..."
     return f"to {call} (question {key.question_id!r}, attempt {key.attempt}, seed {key.seed})"
-
-
-def _checked(response: Response) -> Response:
-    if type(response) is not Response:
-        raise InfrastructureError(f"a ToolActor returns a Response, found {type(response).__name__}")
-    return response
-
-
-def _checked_value(response: Response | Exception) -> Response | Exception:
-    try:
-        return response if isinstance(response, Exception) else _checked(response)
-    except InfrastructureError as error:
-        return error
 
 
 _KEY = msgspec.json.Encoder(order="sorted")

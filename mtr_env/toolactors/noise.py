@@ -14,7 +14,7 @@ from mtr_env.question import View
 from mtr_env.text import json_texts
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolActor, ToolRequest
-from mtr_env.toolactors.border import ask, respond_many
+from mtr_env.toolactors.border import ask, checked, respond_many
 from mtr_env.trace import Call, Response
 
 KINDS = ("tool_failure", "not_found", "partial", "contradicting")
@@ -131,7 +131,7 @@ class NoisyToolActor:
 
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
-        return self._disturb(self.inner.respond(call, spec, view, history, key), spec, view, key)
+        return self._disturb(checked(self.inner.respond(call, spec, view, history, key)), spec, view, key)
 
     async def arespond(self, request: ToolRequest) -> Response:
         """See :class:`~mtr_env.toolactors.base.AsyncToolActor`."""
