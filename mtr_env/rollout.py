@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from typing import Any, TypeVar
 
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Turn, cut_short
@@ -22,6 +24,8 @@ from mtr_env.toolactors import border
 from mtr_env.toolactors.base import ToolRequest
 from mtr_env.trace import Response, Trace
 from mtr_env.transcript import messages
+
+Result = TypeVar("Result")
 
 
 class NotAnAction(MTRError, TypeError):
@@ -132,6 +136,17 @@ async def aplay_many(
         if others:
             first.add_note(f"mtr-env: {len(others)} more of the episodes under way raised.")
         raise first
+
+
+def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
+    """Runs a coroutine to its end, for code that is not asynchronous: in a thread where this one has an event loop that
+    runs already (a notebook, an asynchronous test), which stands still meanwhile."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
 
 
 class _Playing:

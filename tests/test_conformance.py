@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +13,7 @@ from msgspec.structs import replace
 
 from mtr_env.policies import POLICY_NAMES, make_policy
 from mtr_env.question import Question
+from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.reward import CONSISTENCY, Part, exact, word_f1
 from mtr_env.testing import NotConforming, check_policy, check_reward_part, check_tool_actor, check_tool_maker
 from mtr_env.tool import Toolset
@@ -139,8 +142,8 @@ def test_an_actor_that_gives_something_else_each_time_is_found() -> None:
 
 def test_an_actor_that_breaks_a_schema_is_found() -> None:
     found = problems(check_tool_actor, Actor(lambda response, asked: replace(response, value=[1])), questions=1)
-    assert "a name that nobody has heard of" not in found  # no response came so far
-    assert "returned an invalid response" in found or "schema" in found
+    assert "- search: search returned an invalid response: [1]" in found
+    assert "- search: a name that nobody has heard of: search returned an invalid response: [1]" in found
 
 
 def test_an_actor_with_sources_that_do_not_exist_is_found() -> None:
@@ -182,7 +185,101 @@ def test_an_actor_that_fails_for_a_name_nobody_has_heard_of_is_found() -> None:
 
     with pytest.raises(KeyError) as caught:
         check_tool_actor(Knows(), questions=1)
-    assert "question 'synthetic-" in caught.value.__notes__[0]
+    assert "'Zzyx Qworb'" in caught.value.__notes__[0]
+    assert "question 'synthetic-" in caught.value.__notes__[1]
+
+
+class Told(Actor):
+    """As the grounded one, but for what ``search`` (or ``tool``) says: ``told(question)``."""
+
+    def __init__(self, told: Callable[[Question], Any], tool: str = "search") -> None:
+        super().__init__()
+        self.told, self.tool = told, tool
+
+    def respond(self, call: Any, spec: Any, view: Any, history: Any, key: Any) -> Any:
+        if call.name != self.tool:
+            return super().respond(call, spec, view, history, key)
+        return self.told(history.trace.question)
+
+
+def hit(text: str, *sources: str) -> Response:
+    return Response({"status": "ok", "results": [{"title": "A page", "snippet": text}]}, sources)
+
+
+def test_an_actor_one_of_whose_tools_answers_at_random_is_found_though_no_policy_needs_it() -> None:
+    draws = random.Random(5)
+    moody = Told(lambda question: hit(draws.choice("ab")))
+    found = problems(check_tool_actor, moody, questions=1)
+    assert "search: respond gives another response to the same request" in found
+
+
+def test_an_actor_that_tells_the_answer_unasked_is_found() -> None:
+    leaky = Told(lambda question: hit(f"It is {question.answer}."))
+    assert "the final answer, which the call did not ask for" in problems(check_tool_actor, leaky, env_id=HOTPOT)
+
+
+def test_an_answer_that_a_source_states_or_that_was_computed_is_no_leak() -> None:
+    def quoted(question: Question) -> Response:
+        places = [
+            (f"p{i}s{j}", text) for i, page in enumerate(question.paragraphs) for j, text in enumerate(page.sentences)
+        ]
+        return next((hit(text, ref) for ref, text in places if question.answer in text), hit("Nothing."))
+
+    check_tool_actor(Told(quoted), HOTPOT)
+    world = make_game(SYNTHETIC).world
+    assert any(world.question(question_id).answer.isdigit() for question_id in world.ids[:8])
+    check_tool_actor(Told(lambda question: hit(question.answer if question.answer.isdigit() else "")), questions=8)
+
+
+def test_an_actor_that_gives_no_response_is_told_so_at_once_and_nothing_is_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class AwaitedDict(Actor):
+        async def arespond(self, request: ToolRequest) -> Any:
+            return {"status": "not_found"}
+
+    dicty = Actor(lambda response, asked: {"status": "not_found"})
+    assert "respond gives a dict, not a Response." in problems(check_tool_actor, dicty)
+    assert "arespond gives a dict, not a Response." in problems(check_tool_actor, AwaitedDict())
+    assert dicty.asked == 1
+    assert caplog.text == ""
+
+
+def test_what_an_actor_raises_is_raised_with_the_call_and_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    class Fails(Actor):
+        def respond(self, *request: Any) -> Any:
+            raise AttributeError("no such thing")
+
+    with pytest.raises(AttributeError, match="no such thing") as caught:
+        check_tool_actor(Fails())
+    assert " with {" in caught.value.__notes__[0]
+    assert "question 'synthetic-" in caught.value.__notes__[1]
+    assert caplog.text == ""
+
+
+def test_what_an_actor_raises_in_an_episode_only_is_raised_too_and_logged_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Later(Actor):
+        def respond(self, call: Any, spec: Any, view: Any, history: Any, key: Any) -> Any:
+            if len(history):
+                raise AttributeError("a second call")
+            return super().respond(call, spec, view, history, key)
+
+    with pytest.raises(AttributeError, match="a second call") as caught:
+        check_tool_actor(Later())
+    assert " with {" in caught.value.__notes__[0]
+    assert len(caplog.records) <= 1  # as the oracle planned
+
+
+def test_the_suites_run_where_an_event_loop_does() -> None:
+    async def notebook() -> None:
+        check_tool_maker(TemplateToolMaker(), questions=1)
+        check_tool_actor(GroundedToolActor(), questions=1)
+        check_reward_part(exact, questions=1)
+        check_policy(waits, questions=1)
+
+    asyncio.run(notebook())
 
 
 # ------------------------------------------------------------------------------------- a part's and a policy's mistakes

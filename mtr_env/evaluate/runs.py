@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -26,7 +26,7 @@ from mtr_env.evaluate.summary import Summary, summarize
 from mtr_env.llm.endpoint import without_credentials
 from mtr_env.policies.base import AnyPolicy, is_async
 from mtr_env.reward import Rubric
-from mtr_env.rollout import aplay_many, note, play
+from mtr_env.rollout import aplay_many, note, play, wait
 from mtr_env.trace import Setup, Trace, decode, encode
 
 logger = logging.getLogger("mtr_env")
@@ -210,7 +210,7 @@ def run(
         starts = ((ids[i % len(ids)], seed + i) for i in todo)
         try:
             if is_async(player) or getattr(game.tool_actor, "remote", False):
-                _wait(_play_many(game, player, starts, concurrency, keep))
+                wait(_play_many(game, player, starts, concurrency, keep))
             else:
                 _play_each(game, player, starts, keep)
         except Exception as error:
@@ -241,21 +241,6 @@ async def _play_many(
     async with aclosing(aplay_many(game, policy, starts, concurrency=concurrency)) as episodes:
         async for trace in episodes:
             keep(trace)
-
-
-def _wait(coroutine: Coroutine[Any, Any, None]) -> None:
-    """Runs a coroutine to its end, in a thread where this one has an event loop that runs already (a notebook)."""
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        asyncio.run(coroutine)
-        return
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as pool:
-        pool.submit(asyncio.run, coroutine).result()
 
 
 def _sort(path: Path) -> None:

@@ -1,7 +1,7 @@
 """The leak guard: does a response state the question's final answer to a call that did not ask for it?
 
 The gold answer is known to the guard and to nothing that a model reads: it comes out of the episode's own record
-(:func:`golds`), which an actor gets as history. Three functions of plain values, so that a saved trace can be measured
+(:func:`golds`), which an actor gets as history. Functions of plain values, so that a saved trace can be measured
 as well as a live response.
 
 A response *leaks* when it states a gold answer that is a secret (one that stands in the question, or is a generic word
@@ -50,10 +50,15 @@ def secrets(request: ToolRequest) -> tuple[str, ...]:
     return tuple([secret for secret in hidden if not _was_told(secret, request) and not _is_asked_for(secret, request)])
 
 
+def leaked(request: ToolRequest, value: Any) -> tuple[str, ...]:
+    """The gold answers, folded, that a response's value states to a call that did not ask for them."""
+    stated = [secret for secret in secret_answers(request.view.text, golds(request.history)) if _states(value, secret)]
+    return tuple([secret for secret in secrets(request) if secret in stated]) if stated else ()
+
+
 def leaks(request: ToolRequest, value: Any) -> bool:
     """Whether a response's value states the final answer to a call that did not ask for it."""
-    stated = [secret for secret in secret_answers(request.view.text, golds(request.history)) if _states(value, secret)]
-    return bool(stated) and not set(stated).isdisjoint(secrets(request))
+    return bool(leaked(request, value))
 
 
 class Leaks(Struct, frozen=True):
