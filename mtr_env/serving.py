@@ -228,7 +228,9 @@ def make_server(
 ) -> Any:
     """A ``uvicorn.Server`` for the application behind a :class:`Guard`: its ``run()`` serves until a signal comes or
     its ``should_exit`` is set, then lets what is under way end for 5 s. ``port`` 0 takes a free one; ``started`` is
-    told the URL. Raises ``ImportError`` when there is no uvicorn."""
+    told the URL. Raises ``ImportError`` when there is no uvicorn, and ``ValueError`` for a port that cannot be."""
+    if not 0 <= port < 2**16:
+        raise ValueError(f"A port is a number from 0 to 65535, found {port}.")
     try:
         import uvicorn
     except ImportError as error:
@@ -245,7 +247,9 @@ def make_server(
             try:
                 super().run(sockets=sockets)
             except SystemExit as error:
-                raise MTRError(f"Cannot listen on {host} port {port}; the line above says why.") from error
+                why = error.__context__
+                reason = f": {why.strerror}" if isinstance(why, OSError) else "; the line above says why"
+                raise MTRError(f"Cannot listen on {host} port {port}{reason}.") from error
 
     limits = limits or Limits()
     config = uvicorn.Config(
@@ -262,6 +266,7 @@ def make_server(
     )
     # uvicorn 0.54 says this of every WebSocket that is refused with an answer, as ASGI allows.
     hush("uvicorn.error", "ASGI callable returned without completing handshake")
+    hush("uvicorn.error", "[Errno ")  # what it ends with is raised
     return Server(config)
 
 

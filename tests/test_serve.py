@@ -34,10 +34,9 @@ from benchmarks.served import served
 from mtr_env.adapters.mcp import MCPServer
 from mtr_env.adapters.openenv import MTRClient, call_action, make_app
 from mtr_env.cli import main
-from mtr_env.errors import MTRError
 from mtr_env.evaluate.runs import read_traces
 from mtr_env.registration import make_game
-from mtr_env.serving import Limits, make_server
+from mtr_env.serving import Limits
 from mtr_env.trace import Trace
 
 pytestmark = pytest.mark.adapters
@@ -338,6 +337,7 @@ def test_the_command_serves_keeps_what_is_finished_and_stops_when_told(tmp_path:
         (["--token-variable", "MTR_NOT_SET"], "The environment variable MTR_NOT_SET holds no token"),
         (["--token-file", "/nowhere/token"], "/nowhere/token: No such file"),
         (["--port", "x"], "expected an integer of at least 0"),
+        (["--port", "99999"], "A port is a number from 0 to 65535, found 99999."),
         (["--token", "secret"], "unrecognized arguments"),
     ],
 )
@@ -369,10 +369,12 @@ def test_a_folder_with_episodes_is_not_written_over(tmp_path: Path, capsys: pyte
     assert (tmp_path / "traces.jsonl").read_text() == "{}\n"
 
 
-def test_a_port_that_is_taken_is_an_error_and_no_traceback(url: str) -> None:
+def test_a_port_that_is_taken_is_one_sentence(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     taken = int(url.rsplit(":", 1)[1])
-    with pytest.raises(MTRError, match=f"Cannot listen on 127.0.0.1 port {taken}"):
-        make_server(make_app(make_game(SYNTHETIC, limit=5)), port=taken).run()
+    assert main(["serve", SYNTHETIC, "--limit", "5", "--port", str(taken)]) == 2
+    err = capfd.readouterr().err
+    assert err.count("\n") == 1
+    assert re.fullmatch(rf"mtr-env: error: Cannot listen on 127.0.0.1 port {taken}: .*address already in use.*\n", err)
 
 
 # ----------------------------------------------------------------------------------------------------------------- fuzz

@@ -19,6 +19,7 @@ from mtr_env.serving import (
     Send,
     is_loopback,
     json_problem,
+    make_server,
     read_token,
 )
 
@@ -221,3 +222,9 @@ def test_a_token_that_is_named_twice_or_not_there_is_refused(monkeypatch: pytest
 )
 def test_which_hosts_are_this_machine(host: Any, expected: bool) -> None:
     assert is_loopback(host) is expected
+
+
+@pytest.mark.parametrize("port", [-1, 65536, 99999])
+def test_a_port_that_cannot_be_is_a_sentence(port: int) -> None:
+    with pytest.raises(ValueError, match=f"A port is a number from 0 to 65535, found {port}."):
+        make_server(Application(), port=port)
