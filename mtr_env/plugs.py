@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from mtr_env.episode import Game
 from mtr_env.evaluate.players import load_plug, load_policy
 from mtr_env.frozen import frozen_actor
-from mtr_env.llm import ChatClient
+from mtr_env.llm import ChatClient, ModelError
 from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.native import MODES
@@ -222,17 +223,28 @@ def _check(o: ToolOptions) -> None:
 def _tool_client(o: ToolOptions) -> ChatClient | None:
     if o.tool_model is None:
         return None
-    client = ChatClient(
-        o.tool_model,
-        base_url=o.tool_base_url,
-        key_variable=o.tool_key_variable,
-        concurrency=o.concurrency,
-        prices=_prices("tool_prices", o.tool_prices),
-        temperature=_temperature("tool_temperature", o.tool_temperature),
-    )
-    if not o.replay:
-        client.check()
+    with _worded("tool_base_url"):
+        client = ChatClient(
+            o.tool_model,
+            base_url=o.tool_base_url,
+            key_variable=o.tool_key_variable,
+            concurrency=o.concurrency,
+            prices=_prices("tool_prices", o.tool_prices),
+            temperature=_temperature("tool_temperature", o.tool_temperature),
+        )
+        if not o.replay:
+            client.check()
     return client
+
+
+@contextmanager
+def _worded(base_url: str) -> Iterator[None]:
+    """A client's messages in the words of a command line; ``base_url`` is the option's field."""
+    try:
+        yield
+    except (ValueError, ModelError) as error:
+        error.args = (str(error).replace("base_url", flag(base_url)),)
+        raise
 
 
 def check_player(o: PlayerOptions, chat: bool, what: str = "--policy chat") -> None:
@@ -250,15 +262,16 @@ def chat_agent(o: PlayerOptions, grammar: Any, *, concurrency: int = 64, seed: i
     """The agent that the options ask for. Raises ``ValueError``, ``ImportError`` and
     :class:`~mtr_env.llm.ModelError` now for what would end each episode."""
     mode: Any = o.policy_mode
-    client = ChatClient(
-        o.policy_model or "",
-        base_url=o.policy_base_url,
-        key_variable=o.policy_key_variable,
-        concurrency=concurrency,
-        prices=_prices("policy_prices", o.policy_prices),
-        temperature=_temperature("policy_temperature", o.policy_temperature),
-    )
-    client.check()
+    with _worded("policy_base_url"):
+        client = ChatClient(
+            o.policy_model or "",
+            base_url=o.policy_base_url,
+            key_variable=o.policy_key_variable,
+            concurrency=concurrency,
+            prices=_prices("policy_prices", o.policy_prices),
+            temperature=_temperature("policy_temperature", o.policy_temperature),
+        )
+        client.check()
     return AutoAgent(client, mode, grammar, seed=seed)
 
 

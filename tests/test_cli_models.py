@@ -85,8 +85,9 @@ def test_audit_prints_the_numbers_of_a_simulator_and_writes_them(
         ("--knowledge closed_book", "--knowledge is for --tool-actor llm or ladder"),
         ("--tool-actor grounded --cassette x", "--cassette is for a --tool-maker or --tool-actor that is asked"),
         ("--tool-actor llm --replay", "--replay needs the --cassette FILE"),
-        ("--tool-actor llm --tool-model m --tool-base-url nowhere", "base_url begins with http"),
+        ("--tool-actor llm --tool-model m --tool-base-url nowhere", "--tool-base-url begins with http"),
         ("--tool-actor llm --tool-model m", "No key: set the environment variable OPENAI_API_KEY"),
+        ("--tool-actor llm --tool-model m", "or give another server's --tool-base-url."),
         ("--tool-actor llm --tool-model m --tool-key-variable MY_KEY", "set the environment variable MY_KEY"),
         ("--tool-actor llm --tool-model m --tool-base-url http://h --knowledge all", "knowledge is one of 'evidence'"),
         ("--tool-actor llm --tool-model m --tool-prices cheap", "--tool-prices: expected USD per million tokens as IN"),
@@ -104,6 +105,23 @@ def test_what_does_not_go_together_is_refused_with_a_sentence(
     for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "MY_KEY"):
         monkeypatch.delenv(name, raising=False)
     assert main([*command.split(), *argv.split()]) == 2
+    assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ("", "or give another server's --policy-base-url."),
+        ("--policy-base-url h", "--policy-base-url begins with http"),
+    ],
+)
+def test_a_player_without_a_key_or_a_server_is_told_in_the_words_of_the_command_line(
+    argv: str, expected: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    run = ["run", "MTR-Synthetic-v0", "--policy", "chat", "--policy-model", "m", "--out", str(tmp_path / "x")]
+    assert main([*run, *argv.split()]) == 2
     assert expected in capsys.readouterr().err
 
 

@@ -234,6 +234,7 @@ def test_the_command_takes_an_id_a_question_and_a_world(tmp_path: Path, capsys: 
         (["MTR-HotpotQA-v0", "--framework", "vrl"], "unknown framework 'vrl'"),
         (["MTR-HotpotQA-v0", "--question-id", "no"], "No question with id 'no'"),
         (["MTR-HotpotQA-v1"], "unknown id 'MTR-HotpotQA-v1'"),
+        (["no_file.json"], "there is no file 'no_file.json'"),
         (["FILE", "--split", "sample"], "holds its tools: options that choose questions"),
         (["FILE", "--tool-maker", "template"], "holds its tools: options that choose questions"),
         (["EMPTY"], "expected a list of tools"),

@@ -82,7 +82,12 @@ Group = argparse._ArgumentGroup
 
 
 def _id_or_file(text: str) -> str:
-    return text if Path(text).is_file() else _env_id(text)
+    if Path(text).is_file():
+        return text
+    try:
+        return _env_id(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"there is no file {text!r}; {error}") from None
 
 
 def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: str = "") -> tuple[Group, Group]:

@@ -35,7 +35,7 @@ class Noise(Struct, frozen=True):
     def __post_init__(self) -> None:
         values = [getattr(self, kind) for kind in KINDS]
         if any(not 0 <= value <= 1 for value in values) or sum(values) > 1 + 1e-9:
-            raise ValueError(f"Noise probabilities lie in [0, 1] and sum to at most 1, found {self}.")
+            raise ValueError(f"Noise probabilities lie in [0, 1] and sum to at most 1, found {_settings(self)}.")
 
     @classmethod
     def of(cls, noise: float | Mapping[str, float] | Noise | None) -> Noise:
