@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from tests.chat_server import ChatServer
 pytest.importorskip("openai", reason="the llm extra is not installed (pip install -e '.[llm]')")
 SYNTHETIC = "MTR-Synthetic-v0"
 KEY = "sk-canary-0123456789"
+PAGE = Path(__file__).resolve().parents[1] / "docs/adapters/endpoint.md"
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +99,24 @@ def test_an_endpoint_that_cannot_answer_leaves_the_episode_unscored() -> None:
     assert trace.faults[0].message.startswith(f"policy: 'm' at {server.url}: ")
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_request_is_sent_again_as_often_as_is_asked_for(retries: int) -> None:
+    with ChatServer(yes, script=("429_retry_after",), retry_after=0.01) as server:
+        trace = play(SYNTHETIC, model="m", base_url=server.url, retries=retries)
+    assert server.requests == 1 + retries
+    assert trace.stop_reason == ("answer" if retries else "infrastructure")
+
+
+def test_every_argument_stands_on_the_page() -> None:
+    rows = {
+        name
+        for row in PAGE.read_text(encoding="utf-8").splitlines()
+        if row.startswith("| `")
+        for name in row.split("|")[1].split("`")
+    }
+    assert set(signature(aplay).parameters) - {"options"} <= rows
+
+
 def test_a_key_is_sent_to_the_server_and_stands_in_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     with ChatServer(yes, key=KEY) as server:
         given = play(SYNTHETIC, model="m", base_url=server.url, api_key=KEY)
@@ -112,11 +132,10 @@ def test_a_key_is_sent_to_the_server_and_stands_in_no_trace(monkeypatch: pytest.
 
 
 def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    page = Path(__file__).resolve().parents[1] / "docs/adapters/endpoint.md"
-    [example] = [block for block in blocks(page.read_text()) if block.language == "python"]
+    [example] = [block for block in blocks(PAGE.read_text()) if block.language == "python"]
     with ChatServer(yes) as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        exec(compile(example.code, str(page), "exec"), {"__name__": "page"})
+        exec(compile(example.code, str(PAGE), "exec"), {"__name__": "page"})
         assert server.requests == 5
     assert capsys.readouterr().out.splitlines()[0].startswith("yes ")
 

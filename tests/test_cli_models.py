@@ -112,7 +112,7 @@ def test_what_does_not_go_together_is_refused_with_a_sentence(
     ("argv", "expected"),
     [
         ("", "or give another server's --policy-base-url."),
-        ("--policy-base-url h", "--policy-base-url begins with http"),
+        ("--policy-base-url h", "--policy-base-url begins"),
     ],
 )
 def test_a_player_without_a_key_or_a_server_is_told_in_the_words_of_the_command_line(

@@ -37,6 +37,7 @@ async def aplay(
     temperature: float | None = 0.0,
     max_output_tokens: int = 1024,
     timeout: float = 60.0,
+    retries: int = 6,
     **options: Any,
 ) -> Trace:
     """Plays one episode to its end and returns its trace; an endpoint that fails after the client's retries ends it
@@ -54,6 +55,7 @@ async def aplay(
         temperature: Of the sampling; ``None`` sends none, for models that take none.
         max_output_tokens: Of one message.
         timeout: Seconds that one request may take.
+        retries: How often a request is sent again after a failure that may pass.
         **options: Those of ``gym.make(env, ...)``, where ``env`` is an id: ``split``, ``max_steps``, ``grammar``, ...
 
     Raises ``ImportError`` without the extra, :class:`~mtr_env.llm.ModelError` when a key is needed and missing,
@@ -64,7 +66,7 @@ async def aplay(
         raise TypeError(f"A game has its options already: leave {', '.join(options)} out, or give its id.")
     game = env if isinstance(env, Game) else make_game(env, **options)
     environment = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
-    client = _client(model, base_url, api_key, temperature, max_output_tokens, timeout, environment)
+    client = _client(model, base_url, api_key, temperature, max_output_tokens, timeout, retries, environment)
     client.check()
     agent = AutoAgent(client, mode, game.grammar, seed=sample)
     return await aplay_policy(game, agent, question_id=question_id, seed=seed)
@@ -83,6 +85,7 @@ def _client(
     temperature: float | None,
     max_output_tokens: int,
     timeout: float,
+    retries: int,
     environment: tuple[str | None, ...],
 ) -> ChatClient:
     """The client of these settings, and of the values that the environment has for those that are not given."""
@@ -93,4 +96,5 @@ def _client(
         temperature=temperature,
         max_output_tokens=max_output_tokens,
         timeout=timeout,
+        retries=retries,
     )
