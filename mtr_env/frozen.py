@@ -16,7 +16,7 @@ from mtr_env.toolactors.base import ToolActor
 from mtr_env.toolactors.corpus import Corpus
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.world_files import CORPUS, MEND, QUESTIONS, RESPONSES, TOOLSETS, Line, ResponseLine, WorldFolder
-from mtr_env.worlds.base import unknown_question
+from mtr_env.worlds.base import check_limit, unknown_question
 
 KEPT = 256  # questions that a world remembers
 
@@ -26,8 +26,7 @@ class FrozenWorld:
     :class:`mtr_env.worlds.base.World`. Its fingerprint is the folder's hash, with the limit where there is one."""
 
     def __init__(self, folder: WorldFolder, limit: int | None = None) -> None:
-        if limit is not None and limit < 1:
-            raise DatasetError(f"limit must be at least 1 or None, found {limit}.")
+        check_limit(limit)
         self.folder = folder
         self._limit = limit
         ids = tuple(folder.questions)

@@ -25,7 +25,7 @@ from inspect_ai.tool import ToolInfo
 
 from benchmarks.parity_drivers import inspect as driver
 from mtr_env.adapters.inspect import TRACE, mtr, reward
-from mtr_env.errors import InfrastructureError
+from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.session import SUBMIT, SYSTEM
@@ -85,6 +85,8 @@ def test_a_sample_is_a_question_with_its_gold_answers() -> None:
 def test_an_unknown_option_is_refused_before_anything_is_played() -> None:
     with pytest.raises(TypeError, match=r"has no argument 'hop'.*Did you mean 'hops'"):
         mtr(hop=3)
+    with pytest.raises(DatasetError, match=r"^limit must be an integer of at least 1 or None, found 'abc'\.$"):
+        mtr(HOTPOT, limit="abc")  # type: ignore[arg-type]  # as -T limit=abc
 
 
 def test_the_module_hides_nobodys_inspect() -> None:

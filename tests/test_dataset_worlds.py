@@ -159,7 +159,7 @@ def test_a_world_keeps_order_ids_and_the_first_n() -> None:
     assert first.info.fingerprint != world.info.fingerprint == open_world("musique").info.fingerprint
     assert re.fullmatch("[0-9a-f]{16}", world.info.fingerprint)
     assert world.question(world.ids[0]) is world.question(world.ids[0])
-    with pytest.raises(DatasetError, match="limit must be at least 1 or None, found 0"):
+    with pytest.raises(DatasetError, match="limit must be an integer of at least 1 or None, found 0"):
         open_world("musique", limit=0)
 
 

@@ -118,7 +118,8 @@ def test_a_misspelt_argument_names_the_right_one(env_id: str, argument: str, mea
         ({"rubric": "best"}, "Unknown rubric 'best'"),
         ({"render_mode": "human"}, "render_mode"),
         ({"split": "dev"}, "Did you mean 'validation'"),
-        ({"limit": 0}, "limit must be at least 1"),
+        ({"limit": 0}, "limit must be an integer of at least 1 or None, found 0"),
+        ({"limit": "abc"}, "limit must be an integer of at least 1 or None, found 'abc'"),
         ({"source": "missing.json"}, "missing.json"),
     ],
 )

@@ -197,3 +197,9 @@ def test_get_finds_a_tool_by_name_only() -> None:
     assert tools.get("search") is SEARCH
     assert tools.get("Search") is None
     assert tools.names == ("search", "get_director")
+
+
+@pytest.mark.parametrize("value", ["abc", -1, 2.0])
+def test_a_number_of_tools_that_cannot_be_is_told_by_its_name(value: Any) -> None:
+    with pytest.raises(ValueError, match=f"extra_tools must be an integer of at least 0, found {value!r}"):
+        TemplateToolMaker(value)

@@ -467,7 +467,7 @@ def test_a_limit_gives_the_first_questions_and_another_fingerprint(worlds: Path)
     assert more.setup == whole.setup
     with pytest.raises(UnknownQuestionError, match="this world holds 2 questions"):
         first.world.question(whole.world.ids[2])
-    with pytest.raises(DatasetError, match="limit must be at least 1"):
+    with pytest.raises(DatasetError, match="limit must be an integer of at least 1"):
         make_game(HOTPOT, world=worlds / HOTPOT, limit=0)
 
 

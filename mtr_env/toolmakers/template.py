@@ -24,8 +24,9 @@ class TemplateToolMaker:
     """
 
     def __init__(self, extra_tools: int = 3, max_relations: int = 6) -> None:
-        if extra_tools < 0 or max_relations < 0:
-            raise ValueError(f"extra_tools and max_relations are at least 0, found {extra_tools} and {max_relations}.")
+        for name, value in (("extra_tools", extra_tools), ("max_relations", max_relations)):
+            if not hasattr(value, "__index__") or value < 0:
+                raise ValueError(f"{name} must be an integer of at least 0, found {value!r}.")
         self.extra_tools = extra_tools
         self.max_relations = max_relations
         self.name = f"template(extra_tools={extra_tools}, max_relations={max_relations})"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
-from mtr_env.errors import UnknownQuestionError
+from mtr_env.errors import DatasetError, UnknownQuestionError
 from mtr_env.question import Question, WorldInfo
 
 
@@ -40,3 +40,9 @@ def unknown_question(question_id: Any, ids: Sequence[str]) -> UnknownQuestionErr
     return UnknownQuestionError(
         f"No question with id {question_id!r}; this world holds {len(ids)} questions{example}.{hint}"
     )
+
+
+def check_limit(limit: Any) -> None:
+    """Raises :class:`DatasetError` for what cannot say how many questions a world has; ``None`` stands for all."""
+    if limit is not None and (not hasattr(limit, "__index__") or limit < 1):
+        raise DatasetError(f"limit must be an integer of at least 1 or None, found {limit!r}.")

@@ -23,7 +23,7 @@ from mtr_env.memo import Recent
 from mtr_env.question import Evidence, Fact, Question, WorldInfo
 from mtr_env.text import contains_words, fold, name_key
 from mtr_env.worlds import bamboogle, hotpotqa, hub, musique, twowiki
-from mtr_env.worlds.base import unknown_question
+from mtr_env.worlds.base import check_limit, unknown_question
 from mtr_env.worlds.files import Row, choose_file, decode_rows, read_bytes
 
 # Raise it when a row's conversion changes, so that fingerprints of worlds that hold different questions differ.
@@ -108,8 +108,7 @@ def open_world(
     dataset = DATASETS.get(name)
     if dataset is None:
         raise DatasetError(f"Unknown data set {name!r}; known are {_listed(DATASETS)}.{_near(name, DATASETS)}")
-    if limit is not None and limit < 1:
-        raise DatasetError(f"limit must be at least 1 or None, found {limit}.")
+    check_limit(limit)
     if source is not None and split in ("sample", "local"):
         split = "local"
     else:
