@@ -182,7 +182,7 @@ def _dataset_game(env_id: str, options: EnvOptions) -> Game:
             raise DatasetError(
                 f"The questions of {world.info.source} ({env_id}) have no paragraphs, so the grounded ToolActor has "
                 'nothing to answer from. Give corpus="FILE", a JSONL file of {"title": ..., "text": ...} lines '
-                "(searched with bm25s: pip install 'mtr-env[data]'), or a tool_actor=; split=\"sample\" has paragraphs."
+                '(searched with bm25s, of the extra data), or a tool_actor=; split="sample" has paragraphs.'
             )
         actor = GroundedToolActor()
     return _game(env_id, world, actor, options.tool_maker or TemplateToolMaker(), options)

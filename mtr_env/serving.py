@@ -29,6 +29,7 @@ import msgspec
 from msgspec import Struct
 
 from mtr_env.errors import MTRError
+from mtr_env.extras import needed
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -231,10 +232,8 @@ def make_server(
     told the URL. Raises ``ImportError`` when there is no uvicorn, and ``ValueError`` for a port that cannot be."""
     if not 0 <= port < 2**16:
         raise ValueError(f"A port is a number from 0 to 65535, found {port}.")
-    try:
+    with needed("openenv", "A server"):  # the extra mcp has it too
         import uvicorn
-    except ImportError as error:
-        raise ImportError("A server needs uvicorn: pip install 'mtr-env[openenv]' or 'mtr-env[mcp]'.") from error
 
     class Server(uvicorn.Server):  # type: ignore[misc]
         async def startup(self, sockets: Any = None) -> None:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import pytest
 
-inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed (pip install 'mtr-env[inspect]')")
+inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed (pip install -e '.[inspect]')")
 
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import ModelOutput, ModelUsage, get_model

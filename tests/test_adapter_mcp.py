@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("mcp", reason="mcp is not installed (pip install 'mtr-env[mcp]')")
+pytest.importorskip("mcp", reason="mcp is not installed (pip install -e '.[mcp]')")
 
 import httpx
 from mcp.client.session import ClientSession

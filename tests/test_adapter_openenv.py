@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openenv", reason="openenv is not installed (pip install 'mtr-env[openenv]')")
+pytest.importorskip("openenv", reason="openenv is not installed (pip install -e '.[openenv]')")
 
 from openenv.core.env_server import ListToolsAction
 from openenv.core.generic_client import GenericEnvClient

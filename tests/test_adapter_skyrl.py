@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from test_readme import ROOT, blocks
 
-skyrl_gym = pytest.importorskip("skyrl_gym", reason="skyrl-gym is not installed (pip install 'mtr-env[skyrl]')")
+skyrl_gym = pytest.importorskip("skyrl_gym", reason="skyrl-gym is not installed (pip install -e '.[skyrl]')")
 
 from datasets import Dataset
 from skyrl_gym.envs.registration import deregister

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed (pip install 'mtr-env[verifiers]')")
+vf = pytest.importorskip("verifiers.v1", reason="verifiers is not installed (pip install -e '.[verifiers]')")
 pytest.importorskip("mtr_taskset", reason="environments/mtr_taskset is not installed")
 
 from benchmarks.parity_drivers import verifiers as driver

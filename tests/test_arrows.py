@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parents[1]
 APART = "(apart)"
 LAYERS = (
     # mtr_env: the rules, pure
-    "errors memo question relations tool methods trace grammar contract metrics provenance reward reward_log draw text "
-    "sentences version",
+    "errors extras memo question relations tool methods trace grammar contract metrics provenance reward reward_log "
+    "draw text sentences version",
     "llm",
     "store single_flight",  # entries on disk
     "recording",

@@ -469,7 +469,7 @@ def test_a_hub_that_does_not_answer_names_the_local_way(
 
 def test_without_datasets_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtr-env\[data\]'"):
+    with pytest.raises(ImportError, match=r"-e '\.\[data\]'"):
         open_world("2wikimultihopqa", split="validation")
 
 

@@ -532,7 +532,7 @@ def test_a_client_works_in_a_child_process_and_counts_from_zero(method: str) -> 
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ImportError, match=r"pip install 'mtr-env\[llm\]'"):
+    with pytest.raises(ImportError, match=r"-e '\.\[llm\]'"):
         ask(ChatClient("tiny", base_url="http://127.0.0.1:9/v1"))
 
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-pytest.importorskip("openenv", reason="openenv is not installed (pip install 'mtr-env[openenv]')")
-pytest.importorskip("mcp", reason="mcp is not installed (pip install 'mtr-env[mcp]')")
-pytest.importorskip("schemathesis", reason="schemathesis is not installed (pip install 'mtr-env[fuzz]')")
+pytest.importorskip("openenv", reason="openenv is not installed (pip install -e '.[openenv]')")
+pytest.importorskip("mcp", reason="mcp is not installed (pip install -e '.[mcp]')")
+pytest.importorskip("schemathesis", reason="schemathesis is not installed (pip install -e '.[fuzz]')")
 
 import httpx
 import requests
@@ -356,10 +356,13 @@ def test_a_missing_package_is_named_with_its_extra(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, f"mtr_env.adapters.{extra}", None)
+    monkeypatch.delitem(sys.modules, f"mtr_env.adapters.{extra}")
+    for name in [name for name in sys.modules if name.partition(".")[0] == extra]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, extra, None)
     for _ in range(2):  # the folder is as new
         assert main(["serve", SYNTHETIC, *arguments, "--out", str(tmp_path / "out")]) == 2
-        assert f"pip install 'mtr-env[{extra}]'" in capsys.readouterr().err
+        assert f"-e '.[{extra}]'" in capsys.readouterr().err
 
 
 def test_a_folder_with_episodes_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

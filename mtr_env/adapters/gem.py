@@ -18,18 +18,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import gem
-from gem.core import Env
-from gem.envs.registration import ENV_REGISTRY
-
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
+from mtr_env.extras import needed
 from mtr_env.policies.random_valid import RandomValid
 from mtr_env.registration import ENV_IDS, make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log
 from mtr_env.trace import Trace
 from mtr_env.transcript import messages
+
+with needed("gem", "The GEM adapter"):
+    import gem
+    from gem.core import Env
+    from gem.envs.registration import ENV_REGISTRY
 
 
 class GemEnv(Env):

@@ -19,14 +19,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from inspect_ai import Task, task
-from inspect_ai.dataset import MemoryDataset, Sample
-from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, ModelOutput, execute_tools
-from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
-from inspect_ai.solver import Generate, Solver, TaskState, solver
-from inspect_ai.tool import ToolCall, ToolDef, ToolParams
-
 from mtr_env.episode import Game
+from mtr_env.extras import needed
 from mtr_env.plugs import named_game
 from mtr_env.reward import RUBRICS, Rubric
 from mtr_env.reward import score as score_trace
@@ -35,6 +29,14 @@ from mtr_env.session import SYSTEM, ToolSession, stopped
 from mtr_env.tool import Toolset
 from mtr_env.trace import Trace, decode, encode
 from mtr_env.transcript import transcript
+
+with needed("inspect", "The Inspect adapter"):
+    from inspect_ai import Task, task
+    from inspect_ai.dataset import MemoryDataset, Sample
+    from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser, ModelOutput, execute_tools
+    from inspect_ai.scorer import Score, Scorer, Target, mean, scorer, stderr
+    from inspect_ai.solver import Generate, Solver, TaskState, solver
+    from inspect_ai.tool import ToolCall, ToolDef, ToolParams
 
 TRACE = "mtr_trace"
 """Where a sample's store has the episode's trace, as one line of JSON."""

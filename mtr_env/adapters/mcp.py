@@ -24,19 +24,21 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
-import anyio
-from mcp import types
-from mcp.server.lowlevel import Server
-from mcp.server.lowlevel.helper_types import ReadResourceContents
-from mcp.server.stdio import stdio_server
-from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
-
 from mtr_env.episode import Game
+from mtr_env.extras import needed
 from mtr_env.grammar.base import TASK
 from mtr_env.serving import Application, Limits, Receive, Scope, Send, hush
 from mtr_env.session import ToolSession
 from mtr_env.trace import Trace
 from mtr_env.version import __version__
+
+with needed("mcp", "The MCP adapter"):
+    import anyio
+    from mcp import types
+    from mcp.server.lowlevel import Server
+    from mcp.server.lowlevel.helper_types import ReadResourceContents
+    from mcp.server.stdio import stdio_server
+    from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 PATH = "/mcp"
 URI = "mtr://question"

@@ -25,29 +25,31 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from openenv.core.client_types import StepResult
-from openenv.core.env_client import EnvClient
-from openenv.core.env_server import (
-    CallToolAction,
-    CallToolObservation,
-    Environment,
-    ListToolsAction,
-    ListToolsObservation,
-    State,
-    Tool,
-    ToolError,
-    ToolErrorType,
-    create_fastapi_app,
-)
-from openenv.core.env_server.types import ConcurrencyConfig, EnvironmentMetadata
-
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError, UnknownQuestionError
+from mtr_env.extras import needed
 from mtr_env.serving import Limits
 from mtr_env.session import ToolSession
 from mtr_env.text import as_unicode
 from mtr_env.trace import Trace
 from mtr_env.version import __version__
+
+with needed("openenv", "The OpenEnv adapter"):
+    from openenv.core.client_types import StepResult
+    from openenv.core.env_client import EnvClient
+    from openenv.core.env_server import (
+        CallToolAction,
+        CallToolObservation,
+        Environment,
+        ListToolsAction,
+        ListToolsObservation,
+        State,
+        Tool,
+        ToolError,
+        ToolErrorType,
+        create_fastapi_app,
+    )
+    from openenv.core.env_server.types import ConcurrencyConfig, EnvironmentMetadata
 
 MOST_LISTED = 10_000
 """Tasks that ``list_tasks`` lists; ``num_tasks`` counts them all."""

@@ -17,17 +17,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
-import skyrl_gym
-from skyrl_gym.envs.base_text_env import BaseTextEnv
-
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
+from mtr_env.extras import needed
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log
 from mtr_env.rows import beginnings, chosen, lasting_seed
 from mtr_env.trace import Trace
 from mtr_env.transcript import Message, messages
+
+with needed("skyrl", "The SkyRL adapter"):
+    import skyrl_gym
+    from skyrl_gym.envs.base_text_env import BaseTextEnv
 
 ENV_CLASS = "mtr"
 Output = TypeVar("Output")

@@ -22,13 +22,15 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from openenv.core.env_server.mcp_types import Tool
-from openenv.core.harness import ResourceSession, ResourceSessionFactory, ToolResult, VerifyResult
-
 from mtr_env.adapters.trl_spec import last_words
+from mtr_env.extras import needed
 from mtr_env.registration import make_game
 from mtr_env.rows import Asked, beginnings, chosen
 from mtr_env.session import ToolSession
+
+with needed("openenv", "MTRSession"):
+    from openenv.core.env_server.mcp_types import Tool
+    from openenv.core.harness import ResourceSession, ResourceSessionFactory, ToolResult, VerifyResult
 
 
 class MTRSession(ResourceSession):

@@ -26,6 +26,7 @@ from functools import cached_property
 from typing import Any
 
 from mtr_env.episode import Game
+from mtr_env.extras import needed
 from mtr_env.memo import IdentityCache
 from mtr_env.methods import as_method
 from mtr_env.registration import make_game
@@ -81,10 +82,8 @@ class MTRSpec:
     @cached_property
     def train_dataset(self) -> Any:
         """The rows as a ``datasets.Dataset``."""
-        try:
+        with needed("train", "MTRSpec.train_dataset"):
             from datasets import Dataset
-        except ImportError as error:
-            raise ImportError("MTRSpec.train_dataset needs `datasets`: pip install 'mtr-env[train]'.") from error
         return Dataset.from_list(self.rows)
 
     def reward(

@@ -25,13 +25,10 @@ from functools import cached_property
 from typing import Any, cast
 
 import msgspec
-import verifiers.v1 as vf
-from mcp.server.mcpserver import MCPServer
-from mcp.types import Tool
-from pydantic import Field, PrivateAttr
 
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
+from mtr_env.extras import needed
 from mtr_env.memo import Recent
 from mtr_env.plugs import named_game
 from mtr_env.policies.native import arguments_of
@@ -42,6 +39,12 @@ from mtr_env.rollout import aplay
 from mtr_env.session import SYSTEM, ToolSession, stopped
 from mtr_env.tool import Toolset
 from mtr_env.trace import StopReason, Trace, decode, encode
+
+with needed("verifiers", "The verifiers adapter"):
+    import verifiers.v1 as vf
+    from mcp.server.mcpserver import MCPServer
+    from mcp.types import Tool
+    from pydantic import Field, PrivateAttr
 
 TRACE = "mtr_trace"
 """Where ``trace.info`` has the episode's trace, as one line of JSON."""

@@ -24,12 +24,11 @@ from functools import lru_cache
 from typing import Any
 from uuid import uuid4
 
-from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
-
 from mtr_env import draw
 from mtr_env.encoding import Encoder, TokenEpisode
 from mtr_env.episode import Game, adrive, cut_short
 from mtr_env.errors import InfrastructureError
+from mtr_env.extras import needed
 from mtr_env.registration import make_game
 from mtr_env.reward import Reward, score
 from mtr_env.reward_log import episode_log
@@ -37,6 +36,9 @@ from mtr_env.rows import beginnings, chosen
 from mtr_env.session import stopped
 from mtr_env.trace import Trace
 from mtr_env.transcript import messages
+
+with needed("verl", "The verl adapter"):
+    from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput, register
 
 AGENT = "mtr"
 """The name of this agent loop in a row's ``agent_name``."""

@@ -7,7 +7,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO
@@ -85,8 +85,8 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
 
 
 def _over_stdio(args: argparse.Namespace, game: Game, kept: Kept) -> None:
-    with _extra("mcp"):
-        from mtr_env.adapters.mcp import MCPServer
+    from mtr_env.adapters.mcp import MCPServer
+
     asyncio.run(MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept).run_stdio())
 
 
@@ -98,13 +98,13 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
     token = read_token(args.token_variable, args.token_file)
     host = args.host or "127.0.0.1"
     if args.mcp:
-        with _extra("mcp"):
-            from mtr_env.adapters.mcp import PATH, MCPServer
+        from mtr_env.adapters.mcp import PATH, MCPServer
+
         server = MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept)
         application, path, what = server.http(limits), PATH, "MCP"
     else:
-        with _extra("openenv"):
-            from mtr_env.adapters.openenv import make_app
+        from mtr_env.adapters.openenv import make_app
+
         application, path, what = make_app(game, limits=limits, keep=kept), "", "OpenEnv"
     if token is None and not is_loopback(host):
         say(f"--host {host} without a token: whoever reaches this machine can play. Set --token-variable.")
@@ -126,16 +126,6 @@ def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> No
             server.run()
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def _extra(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise UsageError(
-            f"This server needs a package that is not installed: pip install 'mtr-env[{name}]'."
-        ) from error
 
 
 class _Stopped(BaseException):

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
+from mtr_env.extras import needed
 from mtr_env.llm.endpoint import Endpoint
 
 PER_POOL = 8  # connections
@@ -85,11 +86,9 @@ _OPEN: set[Lane] = set()
 
 def import_openai() -> tuple[Any, Any]:
     """The packages ``openai`` and ``httpx2``. Raises ``ImportError`` that says how to install them."""
-    try:
+    with needed("llm", "A chat endpoint"):
         import httpx2
         import openai
-    except ImportError as error:
-        raise ImportError("A chat endpoint needs the openai package: pip install 'mtr-env[llm]'.") from error
     return openai, httpx2
 
 

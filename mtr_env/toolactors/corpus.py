@@ -14,6 +14,7 @@ import numpy as np
 from msgspec import Struct
 
 from mtr_env.errors import DatasetError
+from mtr_env.extras import install
 from mtr_env.question import View
 from mtr_env.sentences import split_sentences
 from mtr_env.text import fold, name_key
@@ -38,7 +39,7 @@ class Corpus:
         if not documents:
             raise DatasetError(f"{name}: expected at least one document, found none.")
         if find_spec("bm25s") is None:  # now, and not as an outage at the first search
-            raise ImportError("Searching a corpus needs bm25s: pip install 'mtr-env[data]'.")
+            raise ImportError(f"Searching a corpus needs bm25s, which is not installed: {install('data')}.")
         self.name = name
         self.documents = documents
         digest = blake2b(digest_size=8)

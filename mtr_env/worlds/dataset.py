@@ -97,7 +97,7 @@ def open_world(
     Args:
         name: ``"hotpotqa"``, ``"musique"``, ``"2wikimultihopqa"`` or ``"bamboogle"``.
         source: A file in one of the upstream layouts, or a folder with one file per split. Without it, ``"sample"``
-            is bundled and any other split comes from the Hugging Face hub (``pip install 'mtr-env[data]'``).
+            is bundled and any other split comes from the Hugging Face hub (extra ``data``).
         split: ``"sample"``, ``"train"`` or ``"validation"`` (Bamboogle: ``"sample"``, ``"validation"`` or ``"test"``).
             With a ``source`` and no split, the file decides and the split is recorded as ``"local"``.
         limit: Keep the first so many questions.

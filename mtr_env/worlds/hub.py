@@ -11,6 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from mtr_env.errors import DatasetError
+from mtr_env.extras import install
 
 
 class Repository(NamedTuple):
@@ -42,7 +43,7 @@ def fetch(world: str, split: str, limit: int | None = None) -> bytes:
         from datasets import load_dataset
     except ImportError as error:
         raise ImportError(
-            f"Reading {world} from the hub needs `datasets`: pip install 'mtr-env[data]'. "
+            f"Reading {world} from the hub needs datasets, which is not installed: {install('data')}. "
             'Or give a local file: source="FILE" in Python, --source FILE on the command line.'
         ) from error
     try:
