@@ -21,14 +21,18 @@ INSTEAD = {"README.md": "index.md", "train/README.md": "training.md"}
 """Pages of the repository that the site has in another form."""
 
 LINK = re.compile(r"(\]\()([^()\s#:]+)((?:#[^()\s]*)?\))")
-FOREIGN = re.compile(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//[^\"]*|<link\b[^>]*\bhref=\"(?:https?:)?//[^\"]*")
+FOREIGN = re.compile(
+    r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"(?:https?:)?//[^\"]*|<link\b[^>]*\bhref=\"(?:https?:)?//[^\"]*"
+)
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.M | re.S)
 
 
 def mounted() -> dict[str, str]:
     """Path in the repository to path in the site, of the files outside docs/."""
     results = sorted((ROOT / RESULTS).iterdir())
-    pages = {f"{RESULTS}/{file.name}": f"results/{file.name}" for file in results if file.suffix in (".md", ".png", ".svg")}
+    pages = {
+        f"{RESULTS}/{file.name}": f"results/{file.name}" for file in results if file.suffix in (".md", ".png", ".svg")
+    }
     return MOUNTED | pages
 
 
@@ -43,7 +47,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     sources = {uri: source for source, uri in mounted().items()}
     here = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     parts = CODE.split(markdown)
-    parts[::2] = [LINK.sub(lambda m: f"{m[1]}{in_site(m[2], here, page.file.src_uri)}{m[3]}", text) for text in parts[::2]]
+    parts[::2] = [
+        LINK.sub(lambda m: f"{m[1]}{in_site(m[2], here, page.file.src_uri)}{m[3]}", text) for text in parts[::2]
+    ]
     return "".join(parts)
 
 

@@ -247,7 +247,7 @@ def report(args: Args, command: str, played: dict[str, Column], missing: dict[st
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the comparison; its section replaces that of the same questions and player, and leaves the others."""
-    args = parse(Args, "sim_to_real", __doc__.split("\n", 1)[0], argv)
+    args = parse(Args, "sim_to_real", __doc__.split("\n", 1)[0], argv, "benchmarks")
     played, missing = compare(args)
     if not played:
         raise SystemExit("; ".join(f"{name}: not run, {reason}" for name, reason in missing.items()))
