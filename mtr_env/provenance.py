@@ -21,17 +21,19 @@ _FUNCTION_WORDS = GENERIC_WORDS | frozenset(
 )
 
 
-def invented_calls(trace: Trace) -> int:
-    """How many calls use a named entity or number that comes neither from the question nor from an earlier sourced
-    value. An entity-typed argument counts as a whole; inside free text, names and numbers count and other words are
-    free (paraphrase). A name of the evidence that was not seen yet counts however it is written."""
+def invented_calls(trace: Trace) -> list[tuple[int, int]]:
+    """Which calls (the index of the step, and the call's own within it) use a named entity or number that comes neither
+    from the question nor from an earlier sourced value. An entity-typed argument counts as a whole; inside free text,
+    names and numbers count and other words are free (paraphrase). A name of the evidence that was not seen yet counts
+    however it is written."""
     known = _Known(trace.question.text)
     names = _NAMES.get(trace.question, _evidence_names)
-    invented = 0
-    for step in trace.steps:
+    invented = []
+    for number, step in enumerate(trace.steps):
         faulty = [fault.call for fault in step.faults] if step.faults else ()
         for i, call in enumerate(step.calls):
-            invented += _is_invented(trace, call, known, names)
+            if _is_invented(trace, call, known, names):
+                invented.append((number, i))
             response = step.responses[i]
             # A policy cannot tell noise from an answer, so it may use what noise told it; and what a response would
             # have told that broke its schema is the simulator's debt, not the policy's.

@@ -128,7 +128,7 @@ def contract(trace: Trace) -> float:
 
 def provenance(trace: Trace) -> float:
     """max(0, 1 - invented / 3): calls that use a name or number which neither the question nor a sourced value gave."""
-    return max(0.0, 1 - invented_calls(trace) / 3)
+    return max(0.0, 1 - len(invented_calls(trace)) / 3)
 
 
 def support(trace: Trace) -> float | None:
@@ -153,20 +153,27 @@ def economy(trace: Trace) -> float | None:
 
     Calls that noise or a fault answered leave both counts; ``None`` when no call is left.
     """
+    counted = [wasted for wasted in wasted_exchanges(trace) if wasted is not None]
+    return 1 - sum(counted) / len(counted) if counted else None
+
+
+def wasted_exchanges(trace: Trace) -> list[bool | None]:
+    """For each of the trace's exchanges whether :func:`economy` counts its call as wasted; ``None`` where it leaves
+    both counts."""
     seen: set[str] = set()
     computed: list[Any] = []
-    calls = wasted = 0
+    result: list[bool | None] = []
     for call, response in trace.exchanges():
         if response.origin == "noise":
+            result.append(None)
             continue
-        calls += 1
         new = not seen.issuperset(response.sources)
         seen.update(response.sources)
         if response.sources and _computes(trace, call) and response.value not in computed:
             computed.append(response.value)
             new = True
-        wasted += not new
-    return 1 - wasted / calls if calls else None
+        result.append(not new)
+    return result
 
 
 def _computes(trace: Trace, call: Call) -> bool:

@@ -70,7 +70,7 @@ def test_the_defaults_in_the_help_are_those_of_the_library(capsys: Capture) -> N
     assert "some of 2,3,4" in text
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["play"], ["run"], ["score"], ["audit"]])
+@pytest.mark.parametrize("command", [[], ["list"], ["play"], ["run"], ["score"], ["report"], ["audit"]])
 def test_help_has_examples(command: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])

@@ -209,8 +209,8 @@ def test_contract_charges_nobody_elses_faults() -> None:
 
 
 def invents(call: Call, *before: Step, question: Question = QUESTION) -> bool:
-    base = invented_calls(trace(*before, question=question))
-    return invented_calls(trace(*before, step((call, NOTHING)), question=question)) - base == 1
+    base = len(invented_calls(trace(*before, question=question)))
+    return len(invented_calls(trace(*before, step((call, NOTHING)), question=question))) - base == 1
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_a_sourced_value_makes_its_words_known_and_only_later() -> None:
     assert not invents(search("Jan Svěrák's birthplace"), PERFECT[0])
     assert invents(search("Žatec"), PERFECT[0])
     first = step((open_page("Jan Svěrák"), OPENED), (search("film Kolya"), FOUND))
-    assert invented_calls(trace(first)) == 1
-    assert invented_calls(trace(step((search("film Kolya"), FOUND), (open_page("Jan Svěrák"), OPENED)))) == 0
+    assert invented_calls(trace(first)) == [(0, 0)]
+    assert invented_calls(trace(step((search("film Kolya"), FOUND), (open_page("Jan Svěrák"), OPENED)))) == []
 
 
 def test_words_of_two_values_do_not_make_a_name_together() -> None:
@@ -263,7 +263,7 @@ def test_words_of_two_values_do_not_make_a_name_together() -> None:
 def test_an_echo_launders_nothing() -> None:
     guess = search("Miloš Forman")
     echo = Response({"query": "Miloš Forman", "results": []}, ("p0",))
-    assert invented_calls(trace(step((guess, echo)), step((open_page("Miloš Forman"), NOTHING)))) == 2
+    assert invented_calls(trace(step((guess, echo)), step((open_page("Miloš Forman"), NOTHING)))) == [(0, 0), (1, 0)]
     nested_call = Call("free", {"x": ["Miloš Forman", {"deep": 1966}]})
     nested_echo = Response({"got": [{"again": ["Miloš Forman", 1966]}]}, ("p0",))
     assert invents(search("Miloš Forman 1966"), step((nested_call, nested_echo)))
@@ -294,7 +294,7 @@ def test_a_number_of_a_sourced_value_is_known() -> None:
 def test_calls_that_did_not_run_count_too() -> None:
     refused = step((open_page("Miloš Forman"), None), faults=(Fault("invalid_arguments", "m", 0),))
     unknown = step((Call("nope", {"who": "Miloš Forman"}), None), faults=(Fault("unknown_tool", "m", 0),))
-    assert invented_calls(trace(refused, unknown)) == 2
+    assert len(invented_calls(trace(refused, unknown))) == 2
 
 
 @pytest.mark.parametrize(("calls", "value"), [(0, 1.0), (1, 2 / 3), (2, 1 / 3), (3, 0.0), (9, 0.0)])

@@ -81,7 +81,7 @@ def test_exchanged_words_make_new_names_and_none_of_another_split() -> None:
     from mtr_env.worlds.synthetic_words import names
     from train.pretrain import Author
 
-    plain, exchanged = Author(seed=5), Author(seed=5, exchange=True)
+    plain, exchanged = Author(seed=5), Author(seed=5, second=True)
     decode = plain.tokenizer.decode
     others = [name for split, kinds in names().items() if split != "train" for kind in kinds.values() for name in kind]
     for _ in range(20):

@@ -1,7 +1,7 @@
 """Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer tag.
 
     python -m train.pretrain --out runs/base
-    python -m train.pretrain --start runs/base --steps 600 --lr 1e-3 --seed 1 --out train/base
+    python -m train.pretrain --start runs/base --steps 4000 --lr 2e-3 --seed 1 --out train/base
 
 The first steps are *copying* alone, because reading builds on it: random tokens, pieces of which come again later. To
 predict them is to find where this token stood before and to say what followed it. The grammar's tags occur here as
@@ -15,7 +15,12 @@ random tokens among all others, and nowhere else. Then most rows are texts, and 
 - *following*: a multi-hop question and its simple questions, where a record that answers stands after each.
 
 The second command goes on with the words of names exchanged for one another, row by row: names come from few words, and
-a model that has learnt which follow each other guesses a name instead of reading it. In the end the grammar's tags,
+a model that has learnt which follow each other guesses a name instead of reading it. Its simple questions stand in the
+order in which the oracle asks them, half of its questions after a manual of tools, and some rows are for
+
+- *comparing*: two dates or numbers, which is the smaller or the larger, and what is to be subtracted from what.
+
+In the end the grammar's tags,
 which no text holds, get the embeddings of what stands in their places in plain text. The world's seed is another
 than that of any split of it, and the names are those of its training split.
 """
@@ -40,7 +45,7 @@ from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.tool import ToolSpec
 from mtr_env.toolmakers.specs import CALCULATE, FIND_IN_PAGE, OPEN_PAGE, SEARCH, inverse_tool, relation_tool
 from mtr_env.trace import Call
-from mtr_env.worlds.synthetic_text import ASK
+from mtr_env.worlds.synthetic_text import ASK, COMPARE, DIFFERENCE, EVENT, PICK
 from train.names import exchange
 from train.options import option, parse
 from train.tokenizer import build
@@ -120,19 +125,23 @@ def copy_row(ids: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
         at += size
 
 
+COMPARED = ("date of birth", "publication date", "inception", "population")
 Pieces = list[tuple[str, bool]]  # a text in pieces, and whether one that has read so far can know the piece
 
 
 class Author:
     """Writes the rows that are text, without end."""
 
-    def __init__(self, seed: int, exchange: bool = False) -> None:
+    def __init__(self, seed: int, second: bool = False) -> None:
         self.tokenizer = build()
         self.random = Random(seed)
-        self.exchange = exchange
+        self.second = second
+        """Whether these are the rows of the second command."""
         world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000).world
         self.questions = (world.question(question_id) for question_id in world.ids)
         self.kinds = {self.reading: 1, self.remembering: 2, self.using: 1, self.decomposing: 1, self.following: 4}
+        if second:
+            self.kinds[self.comparing] = 2
 
     def row(self, length: int) -> tuple[list[int], list[int]]:
         """(ids, labels) of ``length`` tokens: as many texts as it takes, of any kind, the last one cut off."""
@@ -145,7 +154,7 @@ class Author:
                 ids += tokens
                 labels += tokens if known else [-100] * len(tokens)
         ids, labels = ids[:length], labels[:length]
-        if self.exchange:
+        if self.second:
             to = exchange(ids, self.random)
             ids, labels = [to.get(token, token) for token in ids], [to.get(label, label) for label in labels]
         return ids, labels
@@ -203,7 +212,7 @@ class Author:
         question, pick = next(self.questions), self.random
         gold, others = self._facts(question)
         text: Pieces = [(question.text, False)]
-        if pick.random() < 0.5:
+        if self.second and pick.random() < 0.5:
             some = pick.sample(question.facts, min(len(question.facts), pick.randint(2, 6)))
             text.insert(0, (self._manual([relation_tool(fact.relation) for fact in some]) + "\n", False))
         for asked, answer in self._simple_questions(question):
@@ -212,6 +221,40 @@ class Author:
                 text.append((f"\n{simple}", True))
                 text += [(f"\n{line}", False) for line in pick.sample(lines, len(lines))]
         return [*text, (f"\n{question.answer}.", True)]
+
+    def comparing(self) -> Pieces:
+        """Pairs of dates or numbers: which is the smaller or the larger, or what to subtract; both can be known."""
+        question, pick = next(self.questions), self.random
+        text: Pieces = []
+        for relation in pick.sample(COMPARED, len(COMPARED)):
+            facts = pick.sample(stated := [f for f in question.facts if f.relation == relation], len(stated))
+            for pair in zip(facts[::2], facts[1::2], strict=False):
+                if _number(pair[0]) != _number(pair[1]):
+                    text += pick.choice((self._picked, self._chosen, self._subtracted))(*pair)
+        return text
+
+    def _picked(self, one: Fact, other: Fact) -> Pieces:
+        wanted = self.random.choice(("min", "max"))
+        asked = PICK[one.relation, wanted].format(one.subject, one.object, other.subject, other.object)
+        return [
+            (f"\n{asked}", False),
+            (f" {(min if wanted == 'min' else max)(one, other, key=_number).subject}.", True),
+        ]
+
+    def _chosen(self, one: Fact, other: Fact) -> Pieces:
+        wanted = self.random.choice(("min", "max"))
+        asked = self.random.choice(COMPARE[one.relation, wanted]).format(one.subject, other.subject)
+        told = "\n".join(map(self._told, self.random.sample((one, other), 2)))
+        return [(f"\n{asked}\n{told}", False), (f"\n{_winner(wanted, one, other)}.", True)]
+
+    def _subtracted(self, one: Fact, other: Fact) -> Pieces:
+        if one.relation == "population":
+            return self._picked(one, other)
+        events = [EVENT[fact.relation].format(fact.subject) for fact in (one, other)]
+        told = "\n".join(map(self._told, self.random.sample((one, other), 2)))
+        less, more = sorted(map(_number, (one, other)))
+        asked = self.random.choice(DIFFERENCE).format(*events)
+        return [(f"\n{asked}\n{told}", False), (f"\nWhat is {more} - {less}?", True)]
 
     def _manual(self, tools: list[ToolSpec]) -> str:
         """The signatures of tools, a line each, in any order."""
@@ -253,12 +296,12 @@ class Author:
         return gold, [fact for fact in question.facts if fact not in gold]
 
     def _simple_questions(self, question: Question) -> Iterator[tuple[str, str]]:
-        """The decomposition with names in the place of numbers, in any order in which each can be answered."""
+        """The decomposition with names in the place of numbers, in an order in which each can be answered."""
         steps = dict(enumerate(question.decomposition, 1))
         answers: dict[int, str] = {}
         while steps:
             ready = [n for n, step in steps.items() if {*map(int, re.findall(r"#(\d+)", step.text))} <= {*answers}]
-            number = self.random.choice(ready)
+            number = ready[0] if self.second else self.random.choice(ready)
             step = steps.pop(number)
             yield re.sub(r"#(\d+)", lambda found: answers[int(found[1])], step.text), step.answer
             answers[number] = step.answer
@@ -273,6 +316,15 @@ class Author:
             return self.random.choice(ASK[fact.relation]).format(fact.subject) + f" {fact.object}."
         subject, value = list(relation_tool(fact.relation).response["properties"])[1:3]
         return f'"{subject}":"{fact.subject}","{value}":["{fact.object}"]'
+
+
+def _number(fact: Fact) -> int:
+    """The year or the number that a fact states."""
+    return int(re.findall(r"\d+", fact.object)[-1])
+
+
+def _winner(wanted: str, one: Fact, other: Fact) -> str:
+    return (min if wanted == "min" else max)(one, other, key=_number).subject
 
 
 def make_batch(
@@ -345,7 +397,7 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, args.steps))
     generator = torch.Generator().manual_seed(args.seed)
-    author = Author(args.seed, exchange=args.start is not None)
+    author = Author(args.seed, second=args.start is not None)
     started = time.perf_counter()
     for step in range(args.steps):
         length = LENGTHS[step % len(LENGTHS)]

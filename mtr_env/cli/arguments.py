@@ -262,6 +262,15 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
     command.add_argument("--json", metavar="OUT", help="also write the summary to this file")
     command = add(
+        "report",
+        "Writes runs as one HTML file: measures, charts, every episode, two of them side by side.",
+        "  mtr-env report runs/oracle\n  mtr-env report runs/base runs/trained --out compared.html",
+        "\n\nThe file connects to nothing and needs nothing beside it; open it in a browser of 2024 or later.",
+    )
+    command.add_argument("runs", nargs="+", metavar="DIR|FILE", help="the --out folder of a run, or a file of traces")
+    command.add_argument("--out", default="report.html", metavar="FILE", help="where to write it (default report.html)")
+    command.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
+    command = add(
         "audit",
         "Proves each question solvable or says why not; measures leaks and short cuts.",
         "  mtr-env audit MTR-HotpotQA-v0 --source dev.jsonl --json audit.json\n"

@@ -31,6 +31,7 @@ from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
 from mtr_env.registration import ENV_IDS, SYNTHETIC, make_game
+from mtr_env.report import build_report
 from mtr_env.reward import unscored
 from mtr_env.rollout import play
 from mtr_env.tool import Toolset
@@ -137,10 +138,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options
 
 
-def _check_writable(out: str | None) -> None:
+def _check_writable(out: str | None, option: str = "--json") -> None:
     """Better now than after the work."""
     if out is not None and not Path(out).parent.is_dir():
-        raise UsageError(f"--json {out}: there is no folder {str(Path(out).parent)!r}.")
+        raise UsageError(f"{option} {out}: there is no folder {str(Path(out).parent)!r}.")
 
 
 def _run_list(args: argparse.Namespace) -> None:
@@ -222,6 +223,14 @@ def _run_score(args: argparse.Namespace) -> None:
     if args.json is not None:
         write_json(args.json, summary)
     print(tables.summary(summary))
+
+
+def _run_report(args: argparse.Namespace) -> None:
+    _check_writable(args.out, "--out")
+    with _usage():
+        built = build_report(args.runs, args.out, args.rubric, _note)
+    size = f"{built.size / 1e6:.1f} MB"
+    print(f"{printable(args.out)}: episodes {built.episodes}, runs {built.runs}, {size}; open it in a browser")
 
 
 def _run_audit(args: argparse.Namespace) -> None:
@@ -330,6 +339,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "play": _run_play,
     "run": _run_run,
     "score": _run_score,
+    "report": _run_report,
     "audit": _run_audit,
     "serve": _run_serve,
     "lint-tools": _run_lint_tools,

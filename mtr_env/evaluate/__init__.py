@@ -10,7 +10,7 @@ print(summary.metrics["em"], summary.intervals["em"], summary.unscored)
 from __future__ import annotations
 
 from mtr_env.evaluate.players import load_policy
-from mtr_env.evaluate.runs import RunInfo, read_traces, run, score_file, write_json
+from mtr_env.evaluate.runs import RunInfo, read_info, read_traces, run, score_file, traces_file, write_json
 from mtr_env.evaluate.summary import Group, Interval, Summary, interval, mean, mean_interval, summarize, wilson
 
 __all__ = [
@@ -22,10 +22,12 @@ __all__ = [
     "load_policy",
     "mean",
     "mean_interval",
+    "read_info",
     "read_traces",
     "run",
     "score_file",
     "summarize",
+    "traces_file",
     "wilson",
     "write_json",
 ]

@@ -84,18 +84,25 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
     """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
     ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
     when no episode is finished, and ``OSError``."""
-    file = Path(path)
-    file = file / "traces.jsonl" if file.is_dir() else file
-    if not file.exists():
-        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
-    info = _read_info(file.with_name("run.json"))
+    file = traces_file(path)
+    info = read_info(file.with_name("run.json"))
     summary = summarize(read_traces(file, say), rubric, info.policy if info else None)
     if not summary.episodes:
         raise DatasetError(f"{file} holds no finished episode.")
     return summary
 
 
-def _read_info(path: Path) -> RunInfo | None:
+def traces_file(path: str | os.PathLike[str]) -> Path:
+    """The file of traces ``path``, or the one in the folder ``path``; raises :class:`DatasetError` for neither."""
+    file = Path(path)
+    file = file / "traces.jsonl" if file.is_dir() else file
+    if not file.exists():
+        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
+    return file
+
+
+def read_info(path: Path) -> RunInfo | None:
+    """What a ``run.json`` says, ``None`` where there is no such file. Raises :class:`DatasetError` for another."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunInfo)
     except FileNotFoundError:
@@ -284,7 +291,7 @@ def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], sa
     path = folder / "traces.jsonl"
     if file.seek(0, os.SEEK_END) == 0:
         return set()
-    before = _read_info(folder / "run.json")
+    before = read_info(folder / "run.json")
     if before is None:
         raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
     _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")

@@ -1,0 +1,255 @@
+// The summary: what each run is, its measures with intervals, and the charts.
+
+const MEASURES = [
+  ["em", "EM", "exact match after the official normalisation"],
+  ["cover_em", "cover EM", "the answer contains the gold answer"],
+  ["f1", "F1", "word F1 against the best gold answer"],
+];
+const PART_HELP = {
+  answer: "what the answer earned",
+  contract: "1 − policy faults / 3",
+  provenance: "1 − invented calls / 3",
+  support: "share of the evidence seen before the answer",
+  economy: "1 − wasted calls / calls",
+};
+const ALARM = 0.05; // share of unscored episodes above which a notice says so
+
+function overview() {
+  return h(
+    "div",
+    null,
+    heading(),
+    h("section", { class: "cards", "aria-label": "Runs" }, RUNS.map(card)),
+    h("section", { "aria-labelledby": "measures" }, h("h2", { id: "measures" }, "Measures"), measures()),
+    h("section", { class: "charts", "aria-label": "Charts" }, charts()),
+    episodesSection(),
+  );
+}
+
+const SETUP = [
+  "env_id",
+  "world",
+  "split",
+  "source",
+  "fingerprint",
+  "tool_maker",
+  "tool_actor",
+  "grammar",
+  "rubric",
+  "max_steps",
+  "seed",
+  "version",
+];
+
+function heading() {
+  const setups = RUNS.map((run) => run.summary);
+  const same = SETUP.filter((name) => setups.every((setup) => setup[name] === setups[0][name] && setup[name] !== null));
+  const other = SETUP.filter((name) => !same.includes(name) && setups.some((setup) => setup[name] !== null));
+  const names = RUNS.map((run) => run.label).join(RUNS.length === 2 ? " and " : ", ");
+  const where = [...new Set(setups.map((setup) => setup.env_id ?? "several worlds"))].join(", ");
+  document.title = `${names}: ${where}`;
+  return h(
+    "header",
+    { class: "title" },
+    h("p", { class: "over" }, said(where)),
+    h("h1", { dir: "auto" }, names),
+    h(
+      "p",
+      { class: "lead" },
+      `${plural(ROWS, "episode")}${RUNS.length > 1 ? ` of ${plural(RUNS.length, "run")}` : ""}. Means are over scored episodes, with 95% intervals.`,
+    ),
+    other.length > 0 && RUNS.length > 1
+      ? h(
+          "p",
+          { class: "notice" },
+          `These runs differ in ${other.map(words).join(", ")}: compare their numbers with that in mind.`,
+        )
+      : null,
+    h(
+      "details",
+      { class: "setup" },
+      h("summary", null, "How it was set up"),
+      h(
+        "dl",
+        null,
+        same.map((name) => [h("dt", null, words(name)), h("dd", null, said(String(setups[0][name])))]),
+      ),
+      RUNS.map((run, i) =>
+        h(
+          "div",
+          { class: "own" },
+          h("h3", null, runName(i)),
+          h(
+            "dl",
+            null,
+            h("dt", null, "folder"),
+            h("dd", null, said(run.folder)),
+            other.map((name) => [
+              h("dt", null, words(name)),
+              h("dd", null, said(String(run.summary[name] ?? "differs between episodes"))),
+            ]),
+            run.command.length
+              ? [h("dt", null, "command"), h("dd", null, h("code", { dir: "auto" }, shown(run.command)))]
+              : null,
+          ),
+        ),
+      ),
+      h("p", { class: "small" }, `Written by mtr-env ${DATA.version}.`),
+    ),
+  );
+}
+
+// A command as a shell takes it.
+function shown(command) {
+  return command.map((word) => (/^[\w./:=@%+,-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`)).join(" ");
+}
+
+function card(run, i) {
+  const summary = run.summary;
+  const counts = Object.fromEntries(Object.keys(OUTCOMES).map((name) => [name, 0]));
+  COLUMNS.run.forEach((of, row) => {
+    if (of === i) counts[OUTCOME[row]]++;
+  });
+  const share = summary.unscored / summary.episodes;
+  const bar = h("div", { class: "outcomes" });
+  const legend = h("ul", { class: "legend" });
+  for (const [name, { name: label, sign: mark }] of Object.entries(OUTCOMES)) {
+    if (!counts[name]) continue;
+    const piece = h("a", {
+      href: listAddress({ run: i, outcome: name }),
+      class: `o-${name}`,
+      title: `${label}: ${count(counts[name])}`,
+      "aria-hidden": "true",
+      tabindex: "-1",
+    });
+    piece.style.flexGrow = counts[name];
+    bar.append(piece);
+    legend.append(
+      h(
+        "li",
+        null,
+        h(
+          "a",
+          { href: listAddress({ run: i, outcome: name }) },
+          h("i", { class: `o-${name}` }, mark),
+          `${count(counts[name])} ${label}`,
+        ),
+      ),
+    );
+  }
+  return h(
+    "article",
+    { class: `card ${runClass(i)}` },
+    h("h2", null, runName(i)),
+    h(
+      "div",
+      { class: "figures" },
+      figure("EM", percent(summary.metrics.em), range(summary.intervals.em, percent)),
+      figure("reward", fixed(summary.reward), range(summary.intervals.reward)),
+      figure(
+        "calls / episode",
+        fixed(summary.calls_per_episode, 1),
+        summary.tool_productivity === null ? "" : `${fixed(summary.tool_productivity)} right / call`,
+      ),
+    ),
+    bar,
+    legend,
+    share > ALARM
+      ? h(
+          "p",
+          { class: "notice alarm", role: "alert" },
+          `${percent(share)} of the episodes are unscored: the means speak of the others only.`,
+        )
+      : null,
+    reasons(summary.unscored_reasons),
+  );
+}
+
+function figure(name, value, note) {
+  return h(
+    "div",
+    { class: "figure" },
+    h("span", { class: "name" }, name),
+    h("strong", null, value),
+    h("span", { class: "small" }, note),
+  );
+}
+
+function reasons(found) {
+  const entries = Object.entries(found);
+  if (!entries.length) return null;
+  return h(
+    "details",
+    null,
+    h("summary", null, "Why unscored"),
+    h(
+      "ul",
+      { class: "plain" },
+      entries.map(([reason, n]) => h("li", null, `${count(n)} × `, said(reason))),
+    ),
+  );
+}
+
+// ----------------------------------------------------------------------------------------------------------- measures
+
+function measures() {
+  const parts = [...new Set(RUNS.flatMap((run) => Object.keys(run.summary.parts)))];
+  const rows = [
+    ...MEASURES.map(([key, name, help]) => [
+      name,
+      help,
+      (summary) => ({ value: summary.metrics[key], interval: summary.intervals[key] }),
+    ]),
+    [
+      "reward",
+      "the composite trace reward",
+      (summary) => ({ value: summary.reward, interval: summary.intervals.reward }),
+    ],
+    ...parts.map((part) => [
+      part,
+      PART_HELP[part] ?? "a part of the rubric",
+      (summary) => ({ value: summary.parts[part] ?? null, interval: summary.part_intervals[part] }),
+      "part",
+    ]),
+  ];
+  return h(
+    "div",
+    { class: "measures", role: "table", "aria-label": "Measures of each run" },
+    h(
+      "div",
+      { class: "measure head", role: "row" },
+      h("span", { role: "columnheader" }, "measure"),
+      h("span", { role: "columnheader" }, "mean (95% interval)"),
+      h("span", { role: "columnheader", class: "scale" }, h("i", null, "0"), h("i", null, "0.5"), h("i", null, "1")),
+    ),
+    rows.map(([name, help, read, kind]) => {
+      const values = RUNS.map((run) => read(run.summary));
+      return h(
+        "div",
+        { class: `measure ${kind ?? ""}`, role: "row" },
+        h("span", { role: "rowheader" }, h("b", null, words(name)), h("span", { class: "small" }, help)),
+        h(
+          "span",
+          { role: "cell" },
+          values.map(({ value, interval }, run) =>
+            h(
+              "span",
+              { class: "value" },
+              sign(run),
+              h("b", null, fixed(value)),
+              h("span", { class: "small" }, range(interval)),
+            ),
+          ),
+        ),
+        h(
+          "span",
+          { role: "cell" },
+          whiskers(
+            values,
+            `${name}: ${values.map(({ value }, run) => `${RUNS[run].label} ${fixed(value)}`).join(", ")}`,
+          ),
+        ),
+      );
+    }),
+  );
+}

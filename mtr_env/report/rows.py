@@ -1,0 +1,115 @@
+"""What a report lists of each episode, in columns, and of each run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from msgspec import Struct
+
+from mtr_env.evaluate import Group, Interval, RunInfo, Summary, wilson
+from mtr_env.metrics import metrics
+from mtr_env.report.explain import Explanation
+from mtr_env.reward import Rubric
+from mtr_env.trace import BLAME, Trace
+
+
+class Columns:
+    """The episodes of all runs, column by column: half the size of a list of objects, and quick to filter."""
+
+    def __init__(self) -> None:
+        self.columns: dict[str, list[Any]] = {}
+
+    def __len__(self) -> int:
+        return len(self.columns.get("run", ()))
+
+    def add(self, run: int, trace: Trace, why: Explanation) -> None:
+        """The row of an episode of run number ``run``."""
+        question = trace.question
+        blames = [fault.blame for fault in trace.faults]
+        row: dict[str, Any] = {
+            "run": run,
+            "id": question.id,
+            "seed": trace.seed,
+            "question": question.text,
+            "answer": trace.answer,
+            "gold": question.answer,
+            "family": question.family,
+            "hops": "unknown" if question.hops is None else str(question.hops),
+            "reward": why.reward,
+            **{name: _short(value) for name, value in metrics(trace)._asdict().items()},
+            "calls": trace.call_count,
+            "steps": len(trace.steps),
+            **{blame: blames.count(blame) for blame in dict.fromkeys(BLAME.values())},
+            "stop": trace.stop_reason,
+        }
+        for name, value in row.items():
+            self.columns.setdefault(name, []).append(value)
+
+
+def _short(value: float) -> float:
+    return round(value, 4)
+
+
+class Bar(Struct, frozen=True):
+    """A group of episodes: a family, or a number of hops."""
+
+    name: str
+    group: Group
+    interval: Interval | None
+    """Of its EM, 95%."""
+
+
+class Run(Struct, frozen=True):
+    """A run as the report shows it. ``folder`` is the last part of its path only."""
+
+    label: str
+    folder: str
+    summary: Summary
+    families: list[Bar]
+    hops: list[Bar]
+    rubric: dict[str, Any] | None
+    """How the total is put together, ``None`` where the traces were paid by several rubrics."""
+    command: tuple[str, ...]
+
+
+def run_of(folder: str, label: str, summary: Summary, info: RunInfo | None, rubric: Rubric | None) -> Run:
+    """A run from its summary and its ``run.json``, if it has one."""
+    return Run(
+        label=label,
+        folder=folder,
+        summary=summary,
+        families=_bars(summary.families),
+        hops=_bars(summary.hops),
+        rubric=None if rubric is None else _formula(rubric),
+        command=info.command if info is not None else (),
+    )
+
+
+def _formula(rubric: Rubric) -> dict[str, Any]:
+    weights = {name: rubric.weights.get(name, 1.0) for name in rubric.consistency}
+    return {
+        "name": rubric.name,
+        "form": rubric.form,
+        "weight": rubric.weight if rubric.consistency else 0.0,
+        "weights": weights,
+    }
+
+
+def _bars(groups: Mapping[str, Group]) -> list[Bar]:
+    return [
+        Bar(name, group, wilson(round(group.em * group.scored), group.scored) if group.em is not None else None)
+        for name, group in groups.items()
+    ]
+
+
+def labels(names: Iterable[tuple[str | None, str]]) -> list[str]:
+    """What each run (its policy and its folder) is called: the policy, with the folder where that is not enough.
+
+    >>> labels([("oracle", "a"), ("chaser", "b"), ("chaser", "c"), (None, "d")])
+    ['oracle', 'chaser (b)', 'chaser (c)', 'd']
+    """
+    pairs = [(policy or folder, folder) for policy, folder in names]
+    short = [name for name, _ in pairs]
+    said = [name if short.count(name) == 1 else f"{name} ({folder})" for name, folder in pairs]
+    return [name if said.count(name) == 1 else f"{name}, run {i}" for i, name in enumerate(said, 1)]
