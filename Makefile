@@ -74,8 +74,9 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy --strict on mtr_env
 	$(BIN)/mypy
 
+# Not --quiet: that silences warnings before --strict has counted them.
 docs: $(DOCS) ## the documentation site, into site/; any warning fails
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(STAMP) ## measure throughput
 	$(BIN)/python -m benchmarks.throughput

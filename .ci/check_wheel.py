@@ -2,8 +2,8 @@
 
 1. It holds every file of mtr_env/ and, beside its dist-info, nothing else.
 2. It requires the five core dependencies and no more.
-3. In a fresh environment with those alone, mtr_env imports, the oracle earns reward 1.0 in an episode of each world, and
-   the command `mtr-env` plays and scores a run.
+3. In a fresh environment with those alone, mtr_env imports, the oracle earns reward 1.0 in an episode of each world,
+   and the command `mtr-env` plays and scores a run.
 """
 
 from __future__ import annotations

@@ -15,8 +15,14 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
 ROOT = Path(__file__).resolve().parents[1]
-RESULTS = "benchmarks/results"
-MOUNTED = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
+RESULTS = [file for file in sorted((ROOT / "benchmarks/results").iterdir()) if file.suffix in (".md", ".png", ".svg")]
+MOUNTED = {
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    **{f"benchmarks/results/{file.name}": f"results/{file.name}" for file in RESULTS},
+}
+"""Path in the repository to path in the site, of the files outside docs/."""
+
 INSTEAD = {"README.md": "index.md", "train/README.md": "training.md"}
 """Pages of the repository that the site has in another form."""
 
@@ -27,24 +33,15 @@ FOREIGN = re.compile(
 CODE = re.compile(r"(^```.*?^```$|`[^`\n]+`)", re.M | re.S)
 
 
-def mounted() -> dict[str, str]:
-    """Path in the repository to path in the site, of the files outside docs/."""
-    results = sorted((ROOT / RESULTS).iterdir())
-    pages = {
-        f"{RESULTS}/{file.name}": f"results/{file.name}" for file in results if file.suffix in (".md", ".png", ".svg")
-    }
-    return MOUNTED | pages
-
-
 def on_files(files: Any, config: Any) -> Any:
-    for source, uri in mounted().items():
+    for source, uri in MOUNTED.items():
         files.append(File.generated(config, uri, abs_src_path=str(ROOT / source)))
     return files
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """The page with its links to files of the repository as links within the site."""
-    sources = {uri: source for source, uri in mounted().items()}
+    sources = {uri: source for source, uri in MOUNTED.items()}
     here = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
     parts = CODE.split(markdown)
     parts[::2] = [
@@ -56,7 +53,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 def in_site(link: str, source: str, uri: str) -> str:
     """A link of the file ``source`` as one of the site's page ``uri``."""
     target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link))
-    there = {**mounted(), **INSTEAD}.get(target, target.removeprefix("docs/") if target.startswith("docs/") else None)
+    there = {**MOUNTED, **INSTEAD}.get(target, target.removeprefix("docs/") if target.startswith("docs/") else None)
     return link if there is None else posixpath.relpath(there, posixpath.dirname(uri) or ".")
 
 

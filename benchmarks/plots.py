@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mtr_env.evaluate.summary import Interval
 
@@ -53,8 +53,8 @@ def _first(marks: Mapping[str, Mapping[str, Mark]], name: str) -> int:
     return next(g for g, group in enumerate(marks.values()) if name in group)
 
 
-def _bar(axes: object, y: float, mark: Mark, colour: object, label: str | None) -> None:
+def _bar(axes: Any, y: float, mark: Mark, colour: object, label: str | None) -> None:
     low, high = mark.interval or (mark.mean, mark.mean)
     spread = None if mark.interval is None else [[mark.mean - low], [high - mark.mean]]
-    axes.barh(y, mark.mean, 0.85, color=colour, label=label, xerr=spread, error_kw={"elinewidth": 0.8})  # type: ignore[attr-defined]
-    axes.text(high + 0.01, y, f"{mark.mean:.2f}", va="center", fontsize=7)  # type: ignore[attr-defined]
+    axes.barh(y, mark.mean, 0.85, color=colour, label=label, xerr=spread, error_kw={"elinewidth": 0.8})
+    axes.text(high + 0.01, y, f"{mark.mean:.2f}", va="center", fontsize=7)

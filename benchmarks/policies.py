@@ -4,10 +4,10 @@
     python -m benchmarks.policies --policies chat --policy-model MODEL --policy-base-url URL --policy-temperature 0
     python -m benchmarks.policies --policies my_module:searcher --env-ids MTR-HotpotQA-v0 --limit 100
 
-The questions are those of `benchmarks.worlds`. Each policy plays each question once, with the rules' defaults; traces go
-to `--out`, where an interrupted run goes on. The rows go to `benchmarks/results/policies.{md,json}`, with a plot; those of
-other policies on the same questions stay, each with its own command, date and machine. Published numbers of others
-(`benchmarks/published.py`) stand in a block of their own.
+The questions are those of `benchmarks.worlds`. Each policy plays each question once, with the rules' defaults; traces
+go to `--out`, where an interrupted run goes on. The rows go to `benchmarks/results/policies.{md,json}`, with a plot;
+those of other policies on the same questions stay, each with its own command, date and machine. Published numbers of
+others (`benchmarks/published.py`) stand in a block of their own.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def write(folder: Path, rows: Sequence[Row]) -> None:
 
 
 def merged(old: Sequence[Row], new: Sequence[Row]) -> list[Row]:
-    """New rows, and the old ones of other policies or other worlds; of a world that was played by other questions or rules
-    than now, the old rows go: numbers of different questions never stand in one table."""
+    """New rows, and the old ones of other policies or other worlds. Where a world was played by other questions or
+    rules than now, its old rows go: numbers of different questions never stand in one table."""
     now = {row.env_id: (row.fingerprint, row.rules, row.seed) for row in new}
     played = {(row.env_id, row.policy) for row in new}
     kept = [
@@ -167,8 +167,8 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = [
         "# Policies",
         "",
-        "Means over scored episodes, with 95% intervals. *oracle* plans from the gold evidence: it says what can be reached, "
-        "and competes with nobody.",
+        "Means over scored episodes, with 95% intervals. *oracle* plans from the gold evidence: it says what can be "
+        "reached, and competes with nobody.",
         "",
         "![Exact match of each policy in each world](policies.svg)",
         "",

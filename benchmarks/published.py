@@ -55,8 +55,8 @@ SYSTEMS = (
 )
 
 OTHER_METRICS = (
-    "Left out, since no exact match is reported: R1-Searcher and MaskSearch (a language model judges), DeepResearcher and "
-    "IGPO (word F1)."
+    "Left out, since no exact match is reported: R1-Searcher and MaskSearch (a language model judges), DeepResearcher "
+    "and IGPO (word F1)."
 )
 
 
@@ -65,8 +65,8 @@ def block() -> list[str]:
     lines = [
         "## Published numbers of others",
         "",
-        "**Not comparable with the tables above**, and among each other only within one protocol: other questions, real "
-        "search in place of simulated tools, trained on other data. Exact match in percent as the source calls it.",
+        "**Not comparable with the tables above**, and among each other only within one protocol: other questions, "
+        "real search in place of simulated tools, trained on other data. Exact match as the source has it, in percent.",
         "",
         f"| system | base | {' | '.join(COLUMNS)} | protocol | source |",
         f"|{'---|' * (4 + len(COLUMNS))}",

@@ -5,9 +5,9 @@
 
 The questions are the public development ones of `../shared/data` where that folder exists, else the bundled samples;
 the table says which. `mtr_env.audit` plays the oracle and the short cuts on each. *Throughput* is the oracle's
-episodes played again from a record, tool steps and answers with their scoring, in steps a second of CPU time on one core:
-*first* in a world that nobody has played yet, *again* the median of three more passes. The table, the figures and a plot
-go to `benchmarks/results/worlds.{md,json,svg}`; no text of a question does.
+episodes played again from a record, tool steps and answers with their scoring, in steps a second of CPU time on one
+core: *first* in a world that nobody has played yet, *again* the median of three more passes. The table, the figures
+and a plot go to `benchmarks/results/worlds.{md,json,svg}`; no text of a question does.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ def test_an_endpoint_that_fails_is_unscored_and_not_zero(played: Callable[..., R
 
 
 def test_a_policy_that_cannot_be_made_is_said_in_a_sentence(played: Callable[..., Row]) -> None:
-    with pytest.raises(SystemExit, match="Unknown policy 'orakel'.*Did you mean 'oracle'"):
+    with pytest.raises(SystemExit, match=r"Unknown policy 'orakel'.*Did you mean 'oracle'"):
         played("orakel")
     with pytest.raises(SystemExit, match="--policy chat needs --policy-model NAME"):
         played("chat")

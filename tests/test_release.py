@@ -26,7 +26,8 @@ check = load()
 
 
 def test_a_version_with_a_dated_section_and_nothing_after_it_is_ready() -> None:
-    assert check.standing("## [Unreleased]\n\n## [1.2.0] - 2027-01-31\n\n- All.\n", "1.2.0") == "ready to be tagged v1.2.0"
+    text = "## [Unreleased]\n\n## [1.2.0] - 2027-01-31\n\n- All.\n"
+    assert check.standing(text, "1.2.0") == "ready to be tagged v1.2.0"
 
 
 def test_without_a_section_it_is_a_rehearsal_whatever_else_was_released() -> None:
