@@ -24,8 +24,8 @@ import msgspec
 
 from benchmarks.plots import Mark, draw
 from benchmarks.published import COLUMNS, PROTOCOLS, READ, SYSTEMS, block
-from benchmarks.questions import DATA, RESULTS, Questions, choose
-from benchmarks.report import machine
+from benchmarks.questions import DATA, Questions, choose
+from benchmarks.report import RESULTS, machine
 from mtr_env.cli.progress import Progress
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import Interval, Summary, run, write_json

@@ -10,7 +10,6 @@ from mtr_env.registration import DATASETS, ENV_IDS, SYNTHETIC, make_game
 
 DATA = Path("../shared/data")
 FILE = "dev_shared.jsonl"
-RESULTS = Path(__file__).parent / "results"
 
 
 class Questions(NamedTuple):

@@ -29,8 +29,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.report import machine
-from benchmarks.training import RESULTS
+from benchmarks.report import RESULTS, machine
 from mtr_env.cli.progress import Progress
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError

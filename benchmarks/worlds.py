@@ -25,8 +25,8 @@ from typing import Any
 import msgspec
 
 from benchmarks.plots import Mark, draw
-from benchmarks.questions import DATA, RESULTS, Questions, every
-from benchmarks.report import machine
+from benchmarks.questions import DATA, Questions, every
+from benchmarks.report import RESULTS, machine
 from mtr_env.audit import ShortCut, audit
 from mtr_env.cli.progress import Progress
 from mtr_env.env import MTREnv
