@@ -1,7 +1,7 @@
 """Are the worlds any good? One table of all five: provable share, leaks, short cuts, tools, validity, throughput.
 
     python -m benchmarks.worlds               # every question there is
-    python -m benchmarks.worlds --limit 50 --results /tmp/worlds
+    python -m benchmarks.worlds --limit 50
 
 The questions are the public development ones of `../shared/data` where that folder exists, else the bundled samples;
 the table says which. `mtr_env.audit` plays the oracle and the short cuts on each. *Throughput* is the oracle's
