@@ -123,6 +123,7 @@ class WorldOptions(ToolOptions):
     split: str | None = option(None, "the world's split; this, --source or --world has to be said")
     source: str | None = option(None, "a local file of questions")
     world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
+    families: str | None = option(None, "the synthetic world's question families, with commas between them (all)")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
@@ -140,7 +141,8 @@ class WorldOptions(ToolOptions):
         if self.split is None and self.source is None and self.world is None:
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
         which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
-        options |= {**which, "limit": limit}
+        families = self.families.split(",") if self.families else None
+        options |= {**which, "limit": limit, "families": families}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
         try:
