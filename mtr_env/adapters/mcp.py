@@ -21,8 +21,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Any
+from functools import partial
+from typing import IO, Any
 
 import anyio
 from mcp import types
@@ -74,11 +76,9 @@ class MCPServer(Server):
     async def run_stdio(self) -> None:
         """One session over the process's standard input and output, which nothing else may write to."""
         # Files of our own: those that `stdio_server` would make close the process's when they go.
-        with (
-            open(0, encoding="utf-8", errors="replace", closefd=False) as said,
-            open(1, "w", encoding="utf-8", closefd=False) as answered,
-        ):
-            async with stdio_server(anyio.wrap_file(said), anyio.wrap_file(answered)) as (read_stream, write_stream):
+        said: Any = _lines(open(0, encoding="utf-8", errors="replace", closefd=False))  # closed by nobody who waits
+        with open(1, "w", encoding="utf-8", closefd=False) as answered:
+            async with stdio_server(said, anyio.wrap_file(answered)) as (read_stream, write_stream):
                 await self.run(read_stream, write_stream, self.create_initialization_options())
 
     def http(self, limits: Limits | None = None) -> Application:
@@ -103,6 +103,27 @@ class MCPServer(Server):
 
         application: Application = Starlette(routes=[Route(PATH, _Endpoint(sessions))], lifespan=lifespan)
         return application
+
+
+async def _lines(file: IO[str]) -> AsyncIterator[str]:
+    """A file's lines. The thread that waits for them holds up nobody: whoever is told to stop need not wait for another
+    line, as with threads of anyio's."""
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    give = partial(asyncio.get_running_loop().call_soon_threadsafe, lines.put_nowait)
+    wanted = threading.Semaphore()
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError, OSError):  # the loop is closed; nothing can be read any more
+            try:
+                while wanted.acquire() and (line := file.readline()):
+                    give(line)
+            finally:
+                give("")
+
+    threading.Thread(target=read, daemon=True).start()
+    while line := await lines.get():
+        yield line
+        wanted.release()
 
 
 class _Endpoint:
