@@ -155,6 +155,19 @@ def test_a_message_that_was_cut_off_is_no_answer(tmp_path: Path) -> None:
     assert means(log)["cut"] == 1.0 and means(log)["reward"] == 0.0
 
 
+def test_a_model_whose_calls_inspect_refuses_is_not_asked_for_ever(tmp_path: Path) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(101):
+        nested = {"a": nested}
+    refused = ModelOutput.for_tool_call("mockllm", "search", nested)
+    refused.usage = ModelUsage()
+    model = get_model("mockllm/model", custom_outputs=[refused] * 20, memoize=False)
+    [sample] = evaluated(mtr(limit=1, max_steps=3), model, tmp_path).samples
+    assert sum(message.role == "assistant" for message in sample.messages) == 3
+    trace = decode(sample.store[TRACE])
+    assert trace.steps == () and sample.scores["reward"].metadata["cut"] == 1.0
+
+
 def test_a_limit_of_inspects_leaves_an_episode_that_is_scored(tmp_path: Path) -> None:
     scenario = BY_NAME["budget exhausted"]
     task = mtr(SYNTHETIC, limit=1, rubric="additive")

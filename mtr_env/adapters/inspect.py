@@ -79,7 +79,9 @@ def play(game: Game, seed: int = 0) -> Solver:
             for spec in session.specs
         ]
         try:
-            while not session.done:
+            for _ in range(game.setup.max_steps):  # a message without a step is one whose calls Inspect refused
+                if session.done:
+                    break
                 state = await generate(state, tool_calls="none")
                 said = state.output.message
                 if not said.tool_calls:
