@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from mtr_env.reward import score
 from mtr_env.session import SUBMIT, SYSTEM
 from mtr_env.testing.parity import FaultyToolActor, Said, Scenario, differences, expected, scenarios
 from mtr_env.tool import Toolset
+from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import decode
 from tests.chat_server import ChatServer
 from tests.played_model import Played, oracle_says
@@ -218,6 +220,21 @@ def test_a_tool_maker_that_is_down_leaves_its_sample_unscored(tmp_path: Path) ->
         sample.scores["reward"].reason == "infrastructure"
         and "nobody is at home" in sample.scores["reward"].explanation
     )
+
+
+class Slow(TemplateToolMaker):
+    """A ToolMaker that no limit of Inspect's waits for."""
+
+    async def amake(self, question: object, key: str = "") -> Toolset:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody stopped waiting")
+
+
+def test_a_sample_that_a_limit_ends_before_it_has_tools_is_unscored(tmp_path: Path) -> None:
+    log = evaluated(mtr(limit=1, tool_maker=f"{__name__}:Slow"), answering("Nobody"), tmp_path, time_limit=1)
+    [sample] = log.samples
+    assert sample.error is None and sample.limit is not None and sample.limit.type == "time"
+    assert [found.reason for found in sample.scores.values()] == ["infrastructure"] * 2
 
 
 def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:
