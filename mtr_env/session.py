@@ -23,7 +23,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from mtr_env.contract import Contract
-from mtr_env.episode import Game, adrive, drive
+from mtr_env.episode import Game, Stage, adrive, drive
 from mtr_env.grammar.base import TASK, Action, to_json
 from mtr_env.reward import Reward, score
 from mtr_env.reward_log import episode_log
@@ -77,8 +77,8 @@ class ToolSession:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The conversation's start: what to do, and the question. The tools are given beside it."""
-        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.stage.prompt.user}]
+        """See :func:`opening`."""
+        return opening(self.stage)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -166,6 +166,11 @@ class ToolSession:
         if not step.observation:
             return _SUBMITTED
         return to_json(self.game.grammar.parse_observation(step.observation)[0].content)
+
+
+def opening(stage: Stage) -> list[dict[str, str]]:
+    """The conversation's start: what to do, and the question. The tools are given beside it."""
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
 
 
 def _in_short(value: Any) -> str:

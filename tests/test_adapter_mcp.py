@@ -19,6 +19,7 @@ import httpx
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import McpError
 from mcp.types import CallToolResult
 from msgspec.structs import replace
 from test_readme import blocks
@@ -212,6 +213,19 @@ def test_one_session_too_many_is_refused_and_the_others_go_on(game: Game) -> Non
             return await client.call_tool("search", {"query": "x"})
 
         assert not with_client(url, use).isError
+
+
+def test_a_silent_agent_loses_its_session_though_it_stays_connected(game: Game) -> None:
+    async def use(client: ClientSession) -> None:
+        await client.call_tool("search", {"query": "x"})
+        await asyncio.sleep(2)
+        with pytest.raises(McpError, match="Session terminated"):
+            await client.call_tool("search", {"query": "x"})
+
+    limits = Limits(max_sessions=1, idle_s=0.5)
+    with served(MCPServer(game).http(limits), limits=limits) as url:
+        with_client(url, use)
+        assert not with_client(url, lambda client: client.call_tool("search", {"query": "x"})).isError
 
 
 def test_an_agent_that_starts_its_server_plays_over_stdio(tmp_path: Path) -> None:

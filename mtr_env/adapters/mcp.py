@@ -35,7 +35,7 @@ from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 
 from mtr_env.episode import Game
 from mtr_env.grammar.base import TASK
-from mtr_env.serving import Application, Limits, Receive, Scope, Send, hush
+from mtr_env.serving import Application, Limits, Receive, Scope, Send
 from mtr_env.session import ToolSession
 from mtr_env.trace import Trace
 from mtr_env.version import __version__
@@ -86,7 +86,6 @@ class MCPServer(Server):
         from starlette.applications import Starlette
         from starlette.routing import Route
 
-        hush("mcp.server.streamable_http", "Error in standalone SSE writer")  # of every session that its client ends
         limits = limits or Limits()
         sessions = StreamableHTTPSessionManager(
             self,
@@ -101,7 +100,9 @@ class MCPServer(Server):
             async with sessions.run():
                 yield
 
-        application: Application = Starlette(routes=[Route(PATH, _Endpoint(sessions))], lifespan=lifespan)
+        # No GET, whose stream would carry what this server never says: while it is open, no session is idle.
+        route = Route(PATH, _Endpoint(sessions), methods=["POST", "DELETE"])
+        application: Application = Starlette(routes=[route], lifespan=lifespan)
         return application
 
 
