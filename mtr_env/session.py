@@ -173,7 +173,7 @@ def opening(stage: Stage) -> list[dict[str, str]]:
     return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
 
 
-def _in_short(value: Any) -> str:
+def _in_short(value: Any) -> Any:
     try:
         return reprlib.repr(value)
     except ValueError:  # an integer of more digits than Python writes

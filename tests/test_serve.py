@@ -368,7 +368,7 @@ def test_a_missing_package_is_named_with_its_extra(
 def test_a_folder_with_episodes_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "traces.jsonl").write_text("{}\n")
     assert main(["serve", SYNTHETIC, "--out", str(tmp_path)]) == 2
-    assert "there is a traces.jsonl in it already" in capsys.readouterr().err
+    assert "has a traces.jsonl already" in capsys.readouterr().err
     assert (tmp_path / "traces.jsonl").read_text() == "{}\n"
 
 

@@ -37,9 +37,7 @@ def begun(**options: Any) -> ToolSession:
         ("submit_answer", {}, "invalid_arguments"),
     ],
 )
-def test_whatever_a_policy_says_is_a_step_that_can_be_saved(
-    grammar: str, name: str, arguments: Any, kind: str
-) -> None:
+def test_whatever_a_policy_says_is_a_step_that_can_be_saved(grammar: str, name: str, arguments: Any, kind: str) -> None:
     session, awaited = begun(grammar=grammar), begun(grammar=grammar)
     seen = session.call(name, arguments)
     assert asyncio.run(awaited.acall(name, arguments)) == seen

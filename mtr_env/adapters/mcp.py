@@ -23,8 +23,7 @@ import contextlib
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
-from typing import IO, Any
+from typing import Any
 
 import anyio
 from mcp import types
@@ -76,7 +75,7 @@ class MCPServer(Server):
     async def run_stdio(self) -> None:
         """One session over the process's standard input and output, which nothing else may write to."""
         # Files of our own: those that `stdio_server` would make close the process's when they go.
-        said: Any = _lines(open(0, encoding="utf-8", errors="replace", closefd=False))  # closed by nobody who waits
+        said: Any = _lines(0)
         with open(1, "w", encoding="utf-8", closefd=False) as answered:
             async with stdio_server(said, anyio.wrap_file(answered)) as (read_stream, write_stream):
                 await self.run(read_stream, write_stream, self.create_initialization_options())
@@ -106,18 +105,22 @@ class MCPServer(Server):
         return application
 
 
-async def _lines(file: IO[str]) -> AsyncIterator[str]:
+async def _lines(descriptor: int) -> AsyncIterator[str]:
     """A file's lines. The thread that waits for them holds up nobody: whoever is told to stop need not wait for another
     line, as with threads of anyio's."""
+    loop = asyncio.get_running_loop()
     lines: asyncio.Queue[str] = asyncio.Queue()
-    give = partial(asyncio.get_running_loop().call_soon_threadsafe, lines.put_nowait)
     wanted = threading.Semaphore()
+
+    def give(line: str) -> None:
+        loop.call_soon_threadsafe(lines.put_nowait, line)
 
     def read() -> None:
         with contextlib.suppress(RuntimeError, OSError):  # the loop is closed; nothing can be read any more
             try:
-                while wanted.acquire() and (line := file.readline()):
-                    give(line)
+                with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+                    while wanted.acquire() and (line := file.readline()):
+                        give(line)
             finally:
                 give("")
 

@@ -35,7 +35,7 @@ class Kept:
             try:
                 self._file = path.open("xb", buffering=0)
             except FileExistsError:
-                raise UsageError(f"--out {folder}: there is a traces.jsonl in it already; name another folder.") from None
+                raise UsageError(f"--out {folder} has a traces.jsonl already; name another folder.") from None
 
     def __call__(self, trace: Trace) -> None:
         """An episode is over, or was left; one in which nothing was said does not count."""
