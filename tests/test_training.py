@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -79,20 +81,49 @@ def test_the_texts_of_the_base_model_hold_no_trace_and_label_only_what_can_be_kn
 
 def test_exchanged_words_make_new_names_and_none_of_another_split() -> None:
     from mtr_env.worlds.synthetic_words import names
+    from train.names import exchange
     from train.pretrain import Author
 
-    plain, exchanged = Author(seed=5), Author(seed=5, second=True)
-    decode = plain.tokenizer.decode
+    author, pick = Author(seed=5), Random(0)
     others = [name for split, kinds in names().items() if split != "train" for kind in kinds.values() for name in kind]
+    ours = [name for kind in names()["train"].values() for name in kind if " " in name]
     for _ in range(20):
-        (ids, labels), (changed, changed_labels) = plain.row(224), exchanged.row(224)
-        plain.random.setstate(exchanged.random.getstate())  # the exchange draws, too
-        assert len(changed) == 224 and changed != ids
-        to = dict(zip(ids, changed, strict=True))
-        assert [to[token] for token in ids] == changed and len({*to.values()}) == len(to)
-        assert [to.get(label, label) for label in labels] == changed_labels
-        text = decode(changed)
+        ids, _ = author.row(224)
+        to = exchange(ids, pick)
+        assert len({*to.values()}) == len(to) > 5
+        text = author.tokenizer.decode([to.get(token, token) for token in ids])
         assert not any(name in text for name in others)
+    first, second = (
+        " ".join(author.tokenizer.decode(author.row(224)[0]) for _ in range(10))
+        for author in (Author(seed=5), Author(seed=5, second=True))
+    )
+    assert sum(name in second for name in ours) < sum(name in first for name in ours) / 4  # exchanged, too
+
+
+def test_the_second_round_compares_and_subtracts_rightly() -> None:
+    from train.pretrain import Author
+
+    author = Author(seed=6, second=True)
+    checked = 0
+    for _ in range(30):
+        for (asked, _), (answer, known) in batched_pairs(author.comparing()):
+            assert known
+            numbers = [int(n) for n in re.findall(r"\d{4,}", asked)]
+            if answer.startswith("\nWhat is"):
+                more, less = map(int, re.findall(r"\d+", answer))
+                assert sorted(numbers) == [less, more] and less < more
+                checked += 1
+            elif "which is the" in asked:
+                small = "older" in asked or "earlier" in asked or "smaller" in asked
+                winner = min(numbers) if small else max(numbers)
+                named = answer.strip(" .")
+                assert re.search(re.escape(named) + rf" \([^)]*{winner}\)", asked), (asked, answer)
+                checked += 1
+    assert checked > 50
+
+
+def batched_pairs(pieces: list[tuple[str, bool]]) -> list[tuple[tuple[str, bool], tuple[str, bool]]]:
+    return list(zip(pieces[::2], pieces[1::2], strict=True))
 
 
 def test_the_grammars_tags_begin_as_what_stands_in_their_places(model: Path) -> None:

@@ -18,8 +18,10 @@ RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
 
 
-def parse(kind: type[Options], program: str, description: str, argv: list[str] | None = None) -> Options:
-    """The options of a program: the dataclass's defaults, then those of ``--recipe NAME``, then the command line.
+def parse(
+    kind: type[Options], program: str, description: str, argv: list[str] | None = None, package: str = "train"
+) -> Options:
+    """The options of ``package.program``: the defaults, then those of ``--recipe NAME``, then the command line.
 
     A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises
     ``SystemExit`` with a sentence for an unknown recipe, an option in it that the program does not have, or a value of
@@ -27,7 +29,7 @@ def parse(kind: type[Options], program: str, description: str, argv: list[str] |
     """
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    parser = argparse.ArgumentParser(prog=f"python -m train.{program}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m {package}.{program}", description=description)
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
     parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
     for name, field in fields.items():
