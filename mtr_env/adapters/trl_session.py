@@ -28,7 +28,7 @@ from openenv.core.harness import ResourceSession, ResourceSessionFactory, ToolRe
 from mtr_env.adapters.trl_spec import last_words
 from mtr_env.registration import make_game
 from mtr_env.rows import Asked, beginnings, chosen
-from mtr_env.session import ToolSession
+from mtr_env.session import ToolSession, opening
 
 
 class MTRSession(ResourceSession):
@@ -90,8 +90,8 @@ class MTRSessionFactory(ResourceSessionFactory):
         self.rows: list[dict[str, Any]] = []
         """The rows of :attr:`train_dataset`: ``prompt`` (chat messages), ``question_id``."""
         self._asked = Asked()
-        for question_id, _, _ in beginnings(self.game, chosen(self.game, questions), seed):
-            prompt = ToolSession(self.game, question_id).messages
+        for question_id, stage, _ in beginnings(self.game, chosen(self.game, questions), seed):
+            prompt = opening(stage)
             self._asked.add(prompt, question_id)
             self.rows.append({"prompt": prompt, "question_id": question_id})
 
