@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from mtr_env.episode import Game
 from mtr_env.evaluate.players import load_plug, load_policy
 from mtr_env.frozen import frozen_actor
-from mtr_env.llm import ChatClient
+from mtr_env.llm import ChatClient, Spent
 from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.native import MODES
@@ -107,6 +107,12 @@ class Tools:
         self.client = _tool_client(options)
         self.maker: ToolMaker | None = self._make_maker()
         self._asked: ToolActor | None = self._make_asked()
+
+    @property
+    def spent(self) -> Callable[[], Spent] | None:
+        """Says what the tools' model has used, for :func:`mtr_env.evaluate.run`; ``None`` where there is none."""
+        client = self.client
+        return None if client is None else lambda: client.spent
 
     def plugs(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """``options`` of :func:`~mtr_env.registration.make_game` with these plugs in their places. Raises

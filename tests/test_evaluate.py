@@ -84,8 +84,8 @@ def test_nothing_has_no_interval() -> None:
 
 
 def test_one_number_has_one_interval_whatever_it_is_called(game: Game, tmp_path: Path) -> None:
-    summary = run(game, "first-search", tmp_path, episodes=N)
-    assert summary.intervals["em"] == summary.part_intervals["answer"] == wilson(N * summary.metrics["em"], N)  # type: ignore[operator]
+    summary = run(game, "first-search", tmp_path, episodes=4)
+    assert summary.intervals["em"] == summary.part_intervals["answer"] == wilson(4 * summary.metrics["em"], 4)  # type: ignore[operator]
     assert interval([0.0, 1.0, 1.0]) == wilson(2, 3)
     assert interval([0.5, 1.0]) == mean_interval([0.5, 1.0])
     assert interval([]) is None
