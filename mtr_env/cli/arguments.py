@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from mtr_env import __version__, plugs
+from mtr_env.evaluate.folder import UNSCORED_ALARM
 from mtr_env.grammar import GRAMMARS
 from mtr_env.lint_tools import FRAMEWORKS
 from mtr_env.policies import POLICY_NAMES
@@ -52,6 +54,26 @@ def _least(least: int) -> Callable[[str], int]:
     return number
 
 
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
+    return share
+
+
 def _list(item: Callable[[str], T]) -> Callable[[str], list[T]]:
     def items(text: str) -> list[T]:
         try:
@@ -85,10 +107,13 @@ def _id_or_file(text: str) -> str:
     return text if Path(text).is_file() else _env_id(text)
 
 
-def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: str = "") -> tuple[Group, Group]:
+def _question_arguments(
+    parser: argparse.ArgumentParser, which: str, or_file: str = "", several: bool = False
+) -> tuple[Group, Group]:
     """What chooses questions; returns the groups of all ids and of the synthetic one. ``or_file`` says which file may
-    stand in the place of an id."""
-    kind, name = (_id_or_file, "ID|FILE") if or_file else (_env_id, "ID")
+    stand in the place of an id, ``several`` that ids may be given with commas between them."""
+    kind: Callable[[str], Any]
+    kind, name = (_id_or_file, "ID|FILE") if or_file else (_list(_env_id), "ID,...") if several else (_env_id, "ID")
     parser.add_argument("id", type=kind, metavar=name, help=f"one of {', '.join(ENV_IDS)}{or_file}")
     world = parser.add_argument_group("which questions", which)
     world.add_argument("--source", metavar="FILE", help="a local file or folder in one of the upstream layouts")
@@ -104,8 +129,8 @@ def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: st
     return world, knobs
 
 
-def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
-    world, knobs = _question_arguments(parser, which)
+def _world_arguments(parser: argparse.ArgumentParser, which: str, several: bool = False) -> None:
+    world, knobs = _question_arguments(parser, which, several=several)
     world.add_argument("--world", metavar="DIR", help="a folder of `mtr-env world build`, instead of all these")
     world.add_argument("--max-steps", type=_least(1), default=8, metavar="N", help="steps of an episode (default 8)")
     world.add_argument("--rubric", default="mtr-v0", metavar="NAME", help=f"{', '.join(RUBRICS)} (default mtr-v0)")
@@ -193,6 +218,23 @@ oracle is asked of it too, and then once more in other words.
                      not ask for it
   self-consistency   fields that were the same when asked in other words"""
 
+_COMPARE = """
+
+Episodes are paired by question, and samples of one question in the order of
+their seeds. Runs of different worlds, tools, step limits or rubrics are
+refused. What it says:
+  difference   the mean over pairs of "this run minus the first"; its 95%
+               interval counts the samples of one question as one
+  p            exact sign test over questions that differ (for EM with one
+               sample: McNemar's); no difference at all would do as well as
+               this so often
+  noise        how far two runs of one policy lie apart by their seeds alone, in
+               95 of 100 cases: from --noise-floor, or where questions were
+               sampled several times, from these samples. A difference within
+               it says nothing about the policies
+  right now    questions that flipped: the share of right answers went up (or
+               down); --json has all of them"""
+
 _LINT = """
 
 What a framework does with a tool:
@@ -239,19 +281,29 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy oracle --out runs/oracle\n"
         "  mtr-env run MTR-MuSiQue-v0 --source dev.jsonl --policy my_module:MyPolicy --episodes 200 --out runs/mine\n"
         "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy\n"
-        "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini",
+        "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini\n"
+        "  mtr-env run MTR-HotpotQA-v0,MTR-MuSiQue-v0 --split sample --policy oracle,chaser --out runs/table",
         _YOUR_POLICY,
     )
-    _world_arguments(command, _REQUIRED)
+    _world_arguments(command, _REQUIRED, several=True)
     _tool_arguments(command)
     names = ", ".join(POLICY_NAMES)
     command.add_argument(
-        "--policy", required=True, metavar="NAME", help=f"{names}, chat, or your own as module:attr (see below)"
+        "--policy",
+        required=True,
+        type=_list(str),
+        metavar="NAME,...",
+        help=f"{names}, chat, local, or your own as module:attr (see below)",
     )
-    _option_arguments(command, plugs.PlayerOptions, "--policy chat: a model behind an OpenAI-compatible endpoint plays")
-    command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
-    command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
+    title = "--policy chat: a model behind an OpenAI-compatible endpoint plays; local: a checkpoint, on this machine"
+    _option_arguments(command, plugs.PlayerOptions, title)
+    _add_amounts(command)
+    command.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="for traces.jsonl, summary.json and run.json; with several ids or policies, of DIR/ID/POLICY",
+    )
     command.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
     command = add(
         "score",
@@ -261,6 +313,15 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("file", metavar="FILE|DIR", help="a file of traces, or the --out folder of a run")
     command.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
     command.add_argument("--json", metavar="OUT", help="also write the summary to this file")
+    _add_compare(
+        add(
+            "compare",
+            "Compares runs of the same questions, pair by pair.",
+            "  mtr-env compare runs/base runs/trained\n"
+            "  mtr-env compare runs/base runs/trained --noise-floor runs/base runs/base-seed-1000 --json compared.json",
+            _COMPARE,
+        )
+    )
     command = add(
         "audit",
         "Proves each question solvable or says why not; measures leaks and short cuts.",
@@ -305,6 +366,34 @@ def build() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_amounts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how much is played")
+    amount = group.add_mutually_exclusive_group()
+    amount.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
+    amount.add_argument("--samples", type=_least(1), metavar="K", help="of each question, each with its own seed (1)")
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
+    group.add_argument("--max-minutes", type=_above_zero, metavar="M", help="begin no episode after so long")
+    group.add_argument("--max-tokens", type=_least(1), metavar="N", help="or after so many tokens of all models, ever")
+    group.add_argument("--max-cost", type=_above_zero, metavar="USD", help="or when so much was spent here, ever")
+    group.add_argument(
+        "--unscored-alarm",
+        type=_share,
+        default=UNSCORED_ALARM,
+        metavar="SHARE",
+        help=f"a larger share of unscored episodes is cried out (default {UNSCORED_ALARM})",
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    kinds = "the --out folder of a run, or a file of traces"
+    parser.add_argument("runs", nargs="+", metavar="DIR|FILE", help=f"{kinds}; each is compared with the first")
+    parser.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
+    parser.add_argument(
+        "--noise-floor", nargs="+", metavar="DIR|FILE", help="runs of one policy with different seeds (see below)"
+    )
+    parser.add_argument("--json", metavar="OUT", help="also write the comparisons to this file")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 import re
 import secrets
@@ -16,20 +17,22 @@ from typing import Any, TypeVar
 from mtr_env import world_build
 from mtr_env.audit import audit
 from mtr_env.audit_actor import audit_actor
-from mtr_env.cli import arguments, tables
+from mtr_env.cli import arguments, compared, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.progress import Phases, Progress
 from mtr_env.cli.serve import serve
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
-from mtr_env.evaluate import run, score_file, write_json
+from mtr_env.evaluate import Budget, compare_runs, run, score_file, write_json
+from mtr_env.evaluate.spending import Meter
 from mtr_env.lint_tools import LOST, lint, read_tools
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
-from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
+from mtr_env.plugs import MODELS, PlayerOptions, ToolOptions, Tools, player
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
+from mtr_env.policies.local import LocalModel
 from mtr_env.registration import ENV_IDS, SYNTHETIC, make_game
 from mtr_env.reward import unscored
 from mtr_env.rollout import play
@@ -175,9 +178,28 @@ def _find_modules_here() -> None:
 
 def _run_run(args: argparse.Namespace) -> None:
     tools = _tools(args)
+    with _usage():
+        budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
+    pairs = list(itertools.product(args.id, args.policy))
+    for env_id, policy in pairs:
+        one = argparse.Namespace(**{**vars(args), "id": env_id, "policy": policy})
+        if len(pairs) > 1:
+            one.out = str(Path(args.out) / env_id / policy.replace(":", "."))
+            print(f"--- {env_id}, {printable(policy)}: {printable(one.out)}")
+        _run_one(one, tools, _player_options(args, policy), budget)
+
+
+def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
+    """What was said of the model that plays; nothing for a policy beside it that is none."""
+    of_another = policy not in MODELS and any(other in MODELS for other in args.policy)
+    return PlayerOptions() if of_another else _fields(args, PlayerOptions)
+
+
+def _run_one(args: argparse.Namespace, tools: Tools, options: PlayerOptions, budget: Budget) -> None:
     game = _game(args, tools.game)
     with _usage():
-        policy, name = player(args.policy, _fields(args, PlayerOptions), game, args.concurrency)
+        policy, name = player(args.policy, options, game, args.concurrency)
+        _check_budget(budget, policy, tools)
     agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
     right = scored = 0
@@ -197,16 +219,35 @@ def _run_run(args: argparse.Namespace) -> None:
             args.out,
             policy_name=name,
             episodes=args.episodes,
+            samples=args.samples,
             seed=args.seed,
             concurrency=args.concurrency,
+            budget=budget,
+            tool_spent=tools.spent,
+            unscored_alarm=args.unscored_alarm,
             command=args.argv,
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,
         )
     print(tables.summary(summary))
+    if args.quiet and summary.alarm is not None:
+        _note(summary.alarm)
     spent = _spent(agent, tools)
     if spent and not args.quiet:
         _note(f"spent in this start: {', '.join(spent)}")
+
+
+def _check_budget(budget: Budget, policy: object, tools: Tools) -> None:
+    """Now rather than after the first episode."""
+    budget.check(Meter(policy, tools.spent))
+    clients = (("policy", getattr(policy, "client", None)), ("tool", tools.client))
+    for who, client in clients:
+        if budget.cost is not None and isinstance(client, ChatClient) and client.prices is None:
+            raise ValueError(f"--max-cost needs --{who}-prices IN,OUT.")
+    if budget.cost is not None and isinstance(policy, LocalModel):
+        raise ValueError(
+            "--max-cost is for models that have a price; a local one has none: --max-minutes, --max-tokens."
+        )
 
 
 def _spent(agent: object, tools: Tools) -> list[str]:
@@ -222,6 +263,15 @@ def _run_score(args: argparse.Namespace) -> None:
     if args.json is not None:
         write_json(args.json, summary)
     print(tables.summary(summary))
+
+
+def _run_compare(args: argparse.Namespace) -> None:
+    _check_writable(args.json)
+    with _usage():
+        found = compare_runs(args.runs, args.rubric, noise_floor=args.noise_floor or (), say=_note)
+    if args.json is not None:
+        write_json(args.json, {"comparisons": found})
+    print("\n\n".join(map(compared.comparison, found)))
 
 
 def _run_audit(args: argparse.Namespace) -> None:
@@ -247,13 +297,12 @@ def _audit_actor(args: argparse.Namespace, game: Game, tools: Tools) -> None:
         raise UsageError("An actor is compared with the evidence itself, without noise: leave --noise out.")
     with _usage():
         actor = tools.actor(game.tool_actor)
-    client = tools.client
     with Progress("questions", args.quiet) as progress:
         report = audit_actor(
             game,
             actor,
             seed=args.seed,
-            spent=None if client is None else lambda: client.spent,
+            spent=tools.spent,
             on_question=lambda done, total: progress(done, total, ", ".join(_spent(None, tools))),
         )
     if args.json is not None:
@@ -330,6 +379,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "play": _run_play,
     "run": _run_run,
     "score": _run_score,
+    "compare": _run_compare,
     "audit": _run_audit,
     "serve": _run_serve,
     "lint-tools": _run_lint_tools,

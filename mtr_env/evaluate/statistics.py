@@ -62,22 +62,20 @@ def clustered_interval(clusters: Iterable[Sequence[float]]) -> Interval | None:
     """A 95% interval of the mean of all numbers, each in [0, 1], that come in clusters (the samples of one question);
     ``None`` of nothing.
 
-    :func:`interval` where each cluster has one number. Else the "plus four" interval over clusters, linearised where
-    their sizes differ (a ratio estimator): with equal sizes, :func:`mean_interval` of the clusters' means.
+    With clusters of one size it is the :func:`interval` of their means; else the "plus four" interval over clusters,
+    linearised (the mean is a ratio of two sums then).
 
-    >>> clustered_interval([[1.0], [0.0]]) == interval([1.0, 0.0])
-    True
-    >>> clustered_interval([[1.0, 0.0], [1.0, 1.0]]) == mean_interval([0.5, 1.0])
+    >>> clustered_interval([[1.0, 0.0], [1.0, 1.0]]) == interval([0.5, 1.0])
     True
     """
     found = [cluster for cluster in clusters if cluster]
-    if all(len(cluster) == 1 for cluster in found):
-        return interval([cluster[0] for cluster in found])
+    if len({len(cluster) for cluster in found}) <= 1:
+        return interval([math.fsum(cluster) / len(cluster) for cluster in found])
     return _plus_four(found)
 
 
 def _plus_four(clusters: Sequence[Sequence[float]]) -> Interval:
-    centre, half = _ratio(clusters, ((0.0, 2.0), (1.0, 2.0)))
+    centre, half = _ratio(clusters, (0.0, 0.0, 1.0, 1.0))
     plain = _plain(clusters)
     return max(0.0, min(centre - half, plain)), min(1.0, max(centre + half, plain))
 
@@ -85,18 +83,17 @@ def _plus_four(clusters: Sequence[Sequence[float]]) -> Interval:
 def difference_interval(clusters: Iterable[Sequence[float]]) -> Interval | None:
     """A 95% interval of the mean of paired differences, each in [-1, 1], in clusters by question; ``None`` of nothing.
 
-    The normal interval over clusters after adding half an observation of -1, half of 1 and one of 0: for pairs of
-    right and wrong answers that is the adjusted Wald interval of Agresti and Min (2005, half a pair to each of the
-    four cells), which covers at its nominal rate where few pairs differ. So 24 equal pairs do not claim to prove that
-    there is no difference.
+    The normal interval over clusters after adding an observation of -1 and one of 1: for pairs of right and wrong
+    answers that is the adjusted Wald interval of Bonett and Price (2012), which covers at its nominal rate where few
+    pairs differ, too. So 24 equal pairs do not claim to prove that there is no difference.
 
     >>> [round(bound, 3) for bound in difference_interval([[0.0]] * 24)]
-    [-0.075, 0.075]
+    [-0.107, 0.107]
     """
     found = [cluster for cluster in clusters if cluster]
     if not found:
         return None
-    centre, half = _ratio(found, ((-1.0, 0.5), (0.0, 1.0), (1.0, 0.5)))
+    centre, half = _ratio(found, (-1.0, 1.0))
     plain = _plain(found)
     return max(-1.0, min(centre - half, plain)), min(1.0, max(centre + half, plain))
 
@@ -105,15 +102,15 @@ def _plain(clusters: Sequence[Sequence[float]]) -> float:
     return math.fsum(value for cluster in clusters for value in cluster) / sum(map(len, clusters))
 
 
-def _ratio(clusters: Sequence[Sequence[float]], added: Sequence[tuple[float, float]]) -> tuple[float, float]:
-    """Centre and half width of the 95% normal interval of a mean over clusters, after adding for each (mean, times) so
-    many clusters of the average size with that mean."""
+def _ratio(clusters: Sequence[Sequence[float]], added: Sequence[float]) -> tuple[float, float]:
+    """Centre and half width of the 95% normal interval of a mean over clusters, after adding for each of these numbers
+    a cluster of the average size that holds nothing else."""
     size = sum(map(len, clusters)) / len(clusters)
-    rows = [(math.fsum(cluster), float(len(cluster)), 1.0) for cluster in clusters]
-    rows += [(value * size, size, times) for value, times in added]
-    weight = math.fsum(n * times for _, n, times in rows)
-    centre = math.fsum(total * times for total, _, times in rows) / weight
-    spread = math.fsum(times * (total - centre * n) ** 2 for total, n, times in rows)
+    rows = [(math.fsum(cluster), float(len(cluster))) for cluster in clusters]
+    rows += [(value * size, size) for value in added]
+    weight = math.fsum(n for _, n in rows)
+    centre = math.fsum(total for total, _ in rows) / weight
+    spread = math.fsum((total - centre * n) ** 2 for total, n in rows)
     return centre, Z * math.sqrt(spread) / weight
 
 
