@@ -180,12 +180,11 @@ def _run_run(args: argparse.Namespace) -> None:
     tools = _tools(args)
     with _usage():
         budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
-    pairs = list(itertools.product(args.id, args.policy))
-    for env_id, policy in pairs:
+    args.pairs = list(itertools.product(args.id, args.policy))
+    for env_id, policy in args.pairs:
         one = argparse.Namespace(**{**vars(args), "id": env_id, "policy": policy})
-        if len(pairs) > 1:
+        if len(args.pairs) > 1:
             one.out = str(Path(args.out) / env_id / policy.replace(":", "."))
-            print(f"--- {env_id}, {printable(policy)}: {printable(one.out)}")
         _run_one(one, tools, _player_options(args, policy), budget)
 
 
@@ -229,6 +228,8 @@ def _run_one(args: argparse.Namespace, tools: Tools, options: PlayerOptions, bud
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,
         )
+    if len(args.pairs) > 1:
+        print(f"--- {printable(args.out)}")
     print(tables.summary(summary))
     if args.quiet and summary.alarm is not None:
         _note(summary.alarm)
@@ -245,9 +246,7 @@ def _check_budget(budget: Budget, policy: object, tools: Tools) -> None:
         if budget.cost is not None and isinstance(client, ChatClient) and client.prices is None:
             raise ValueError(f"--max-cost needs --{who}-prices IN,OUT.")
     if budget.cost is not None and isinstance(policy, LocalModel):
-        raise ValueError(
-            "--max-cost is for models that have a price; a local one has none: --max-minutes, --max-tokens."
-        )
+        raise ValueError("--max-cost: a local model has no price; --max-minutes and --max-tokens limit it.")
 
 
 def _spent(agent: object, tools: Tools) -> list[str]:

@@ -138,8 +138,8 @@ def summary(result: Summary) -> str:
 
 _RATE = {
     "truncated": "ended by max_steps",
-    "policy_fault": "with a fault of the policy",
-    "simulator_fault": "with a fault of the simulator",
+    "policy_fault": "with a policy fault",
+    "simulator_fault": "with a simulator fault",
     "infrastructure_fault": "with an outage",
     "unscored": "unscored",
 }
