@@ -454,6 +454,8 @@ def test_a_budget_that_nothing_counts_towards_is_refused(game: Game, tmp_path: P
             run(game, "oracle", tmp_path, budget=budget)
     with pytest.raises(ValueError, match="needs the prices of each model"):
         run(game, Counting(cost=None), tmp_path, budget=Budget(cost=1.0))
+    with pytest.raises(DatasetError, match=r"usage\.jsonl: A budget of cost needs the prices"):  # of the earlier start
+        run(game, Counting(), tmp_path, budget=Budget(cost=1.0))
     for bad in ({"minutes": 0}, {"tokens": -1}, {"cost": float("nan")}):
         with pytest.raises(ValueError, match="is a number above 0, found"):
             Budget(**bad)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from mtr_env import __version__, plugs
+from mtr_env.cli import legends
 from mtr_env.evaluate.folder import UNSCORED_ALARM
 from mtr_env.grammar import GRAMMARS
 from mtr_env.lint_tools import FRAMEWORKS
@@ -159,94 +160,6 @@ def _tool_arguments(parser: argparse.ArgumentParser, **others: str) -> None:
 
 _OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
 _REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark), or --world."
-_FREEZING = """
-
-Without --record-policy the folder holds questions and tools, and the grounded
-ToolActor answers. With it, the responses to the calls of these policies (and of
-the oracle) are recorded, and the world is replayed from them alone: a call that
-nobody made is an outage. A --tool-actor of your own has to be recorded."""
-_YOUR_POLICY = """
-
-A policy of your own is module:attr; the module may lie in the current folder:
-  a function (messages, tools) -> text   called for every step; `async` if it
-                                         waits, then many episodes go on at once
-  an object that can be called so        the same
-  a class or function without arguments  called once per run, to make the policy
-  an object with for_episode(trace)      called once per episode, to make that
-                                         episode's player: memory per episode
-                                         (with `asynchronous = True` if that waits)"""
-_LEGEND = """
-
-What the report says:
-  oracle             knows the gold evidence, copies every word from what it saw
-  provable           questions that the oracle solves with EM and reward 1.0
-                     (with --noise: with this noise)
-  first-search, ...  short cuts, which should earn little; a warning says when
-                     one earns more than half of what the oracle does
-  leaks              tools whose name or description gives the answer away
-  toolset problems   an unportable name, an invalid schema, too many tools, ...
-  invalid responses  responses that break the tool's own response schema
-  annotations dropped
-                     marks of the data set that point to nothing (a sentence
-                     that is not there); `dropped` in the JSON has them all
-  relation tools that know a page's title
-                     get_director and the like, each asked about every title of
-                     its question's pages: how often those that the question
-                     needs (gold) and the others (distractors) find something.
-                     A difference near 0 is good: trying them tells nothing
-  gold answers occur in the corpus
-                     with --corpus; answers other than yes and no
-
-Why a question is not provable:
-  no search with words seen so far finds the page
-                     the oracle searches only for words that it has seen
-  no value that the tools return states the answer
-                     nothing it could read says it in the gold answer's words
-  needs N steps; M are allowed
-                     --max-steps is too small
-  reward R: PART P   right, but that part is below 1 (docs/reward.md)
-  answered without a tool call
-                     the question itself states the answer
-  its toolset was refused
-                     a leak, or a toolset problem
-
-With --actor, the simulator is audited instead of the world: each call of the
-oracle is asked of it too, and then once more in other words.
-  fields that agree  with the evidence, but for case, punctuation, order of lists
-  valid at first try responses of the model that needed no repair
-  leaks              state the final answer, of the responses to calls that did
-                     not ask for it
-  self-consistency   fields that were the same when asked in other words"""
-
-_COMPARE = """
-
-Episodes are paired by question, and samples of one question in the order of
-their seeds. Runs of different worlds, tools, step limits or rubrics are
-refused. What it says:
-  difference   the mean over pairs of "this run minus the first"; its 95%
-               interval counts the samples of one question as one
-  p            exact sign test over questions that differ (for EM with one
-               sample: McNemar's); no difference at all would do as well as
-               this so often
-  noise        how far two runs of one policy lie apart by their seeds alone, in
-               95 of 100 cases: from --noise-floor, or where questions were
-               sampled several times, from these samples. A difference within
-               it says nothing about the policies
-  right now    questions that flipped: the share of right answers went up (or
-               down); --json has all of them"""
-
-_LINT = """
-
-What a framework does with a tool:
-  refused   it raises an error, or its server answers 400
-  hidden    the model is not offered the tool
-  dropped   the model is not told a keyword of the schema; arguments are checked
-            against the whole schema all the same
-  changed   the model is told something else
-  warned    nothing but a line in a log
-It ends with 1 when a tool is refused or hidden, with --strict for any finding.
-trl is its environment_factory, verl its BaseTool: mtr_env.adapters.trl.
-make_rollout_func and mtr_env.adapters.verl show schemas as they are."""
 
 
 def build() -> argparse.ArgumentParser:
@@ -283,7 +196,7 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy\n"
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini\n"
         "  mtr-env run MTR-HotpotQA-v0,MTR-MuSiQue-v0 --split sample --policy oracle,chaser --out runs/table",
-        _YOUR_POLICY,
+        legends.YOUR_POLICY,
     )
     _world_arguments(command, _REQUIRED, several=True)
     _tool_arguments(command)
@@ -319,7 +232,7 @@ def build() -> argparse.ArgumentParser:
             "Compares runs of the same questions, pair by pair.",
             "  mtr-env compare runs/base runs/trained\n"
             "  mtr-env compare runs/base runs/trained --noise-floor runs/base runs/base-seed-1000 --json compared.json",
-            _COMPARE,
+            legends.COMPARE,
         )
     )
     command = add(
@@ -329,7 +242,7 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200\n"
         "  mtr-env audit MTR-Synthetic-v0 --limit 50 --actor llm --tool-model tiny \\\n"
         "    --tool-base-url http://127.0.0.1:8000/v1",
-        _LEGEND,
+        legends.AUDIT,
     )
     _world_arguments(command, _REQUIRED)
     _tool_arguments(command, tool_actor="--actor")
@@ -353,7 +266,7 @@ def build() -> argparse.ArgumentParser:
             "  mtr-env lint-tools MTR-HotpotQA-v0\n"
             "  mtr-env lint-tools MTR-Synthetic-v0 --limit 50 --framework trl,verl\n"
             "  mtr-env lint-tools tools.json --framework openai --strict",
-            _LINT,
+            legends.LINT,
         )
     )
     _add_world(
@@ -375,8 +288,10 @@ def _add_amounts(parser: argparse.ArgumentParser) -> None:
     amount.add_argument("--samples", type=_least(1), metavar="K", help="of each question, each with its own seed (1)")
     group.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
     group.add_argument("--max-minutes", type=_above_zero, metavar="M", help="begin no episode after so long")
-    group.add_argument("--max-tokens", type=_least(1), metavar="N", help="or after so many tokens of all models, ever")
-    group.add_argument("--max-cost", type=_above_zero, metavar="USD", help="or when so much was spent here, ever")
+    group.add_argument("--max-tokens", type=_least(1), metavar="N", help="nor when the models have used so many tokens")
+    group.add_argument(
+        "--max-cost", type=_above_zero, metavar="USD", help="nor when so much was spent; counts all starts"
+    )
     group.add_argument(
         "--unscored-alarm",
         type=_share,
@@ -439,7 +354,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
         "  mtr-env world build MTR-Synthetic-v0 --hops 4 --limit 200 --out worlds/four\n"
         "  mtr-env world build MTR-MuSiQue-v0 --split sample --tool-actor my_module:Actor \\\n"
         "    --record-policy oracle,chaser --out worlds/mine",
-        _FREEZING,
+        legends.FREEZING,
     )
     _question_arguments(command, _REQUIRED.replace(", or --world", ""))
     _tool_arguments(command)

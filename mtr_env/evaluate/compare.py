@@ -23,6 +23,7 @@ from mtr_env.metrics import Metrics
 from mtr_env.reward import Rubric, get_rubric
 
 _FREE = ("grammar", "version")  # may differ between runs that are compared, and is said
+_EQUAL = 1e-9  # what rounding makes of sums that are equal
 
 
 class Side(Struct, frozen=True):
@@ -253,7 +254,7 @@ def _difference(pairs: Sequence[Pair], name: str, ways: Sequence[Sequence[Row]])
         mean([other for _, other in values]),
         difference,
         difference_interval(clusters),
-        sign_test(sum(change > 0 for change in changes), sum(change < 0 for change in changes)),
+        sign_test(sum(change > _EQUAL for change in changes), sum(change < -_EQUAL for change in changes)),
         noise,
         None if noise is None or difference is None else abs(difference) <= noise,
     )

@@ -138,17 +138,14 @@ def run(
 
         def keep(trace: Trace) -> None:
             nonlocal kept
+            used = meter.line(trace.question.id, trace.seed)
             if usage is not None:
-                line = meter.line(trace.question.id, trace.seed)
-                usage.write(msgspec.json.encode(line) + b"\n")
-                usage.flush()
-            file.write(encode(trace) + b"\n")
-            file.flush()
+                _append(usage, msgspec.json.encode(used))
+            _append(file, encode(trace))
             kept += 1
             if on_episode is not None:
                 on_episode(kept, episodes, trace)
-            if usage is not None:
-                budget.add(line)
+            budget.add(used)
 
         starts = _within(budget, ((ids[i % len(ids)], seed + i) for i in todo))
         try:
@@ -196,15 +193,20 @@ def _open_usage(path: Path, meter: Meter, budget: Budget) -> IO[bytes] | None:
     """The file to append to, ``None`` where nothing is counted; what it holds already counts in the budget."""
     if not meter.counts:
         return None
-    file = open(path, "a+b")  # noqa: SIM115 - it is closed when the episodes have ended
+    used = list(read_usage(path))
     try:
-        cut_torn_line(file)
-        for line in read_usage(path):
+        for line in used:
             budget.add(line)
-    except BaseException:
-        file.close()
-        raise
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    file = open(path, "a+b")  # noqa: SIM115 - it is closed when the episodes have ended
+    cut_torn_line(file)
     return file
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    file.write(line + b"\n")
+    file.flush()
 
 
 def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep: Callable[[Trace], None]) -> None:

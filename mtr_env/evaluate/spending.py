@@ -106,14 +106,15 @@ class Meter:
     """Makes the lines of one run: asks the policy and the tools' model what they have used."""
 
     def __init__(self, policy: Any, tool_spent: Callable[[], Spent] | None) -> None:
-        self._of = getattr(policy, "usage", None)
+        of = getattr(policy, "usage", None)
+        self._of: Callable[[str, int], EpisodeUsage] | None = of if callable(of) else None
         self._tool_spent = tool_spent
         self._before = Spent() if tool_spent is None else tool_spent()
         self.counts = self._of is not None or tool_spent is not None
 
     def line(self, question_id: str, seed: int) -> UsageLine:
         """The line of an episode that has ended."""
-        used: EpisodeUsage = EpisodeUsage() if self._of is None else self._of(question_id, seed)
+        used = EpisodeUsage() if self._of is None else self._of(question_id, seed)
         return UsageLine(question_id, seed, **msgspec.structs.asdict(used), tools=self._tools())
 
     def _tools(self) -> Spent | None:
