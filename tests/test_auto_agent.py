@@ -16,7 +16,7 @@ from mtr_env.cli import main
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
-from mtr_env.evaluate import read_traces, run
+from mtr_env.evaluate import Budget, read_traces, run
 from mtr_env.grammar import GRAMMARS, Action, get_grammar
 from mtr_env.llm import ChatClient, Completion
 from mtr_env.policies import make_policy
@@ -301,6 +301,23 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
             assert any(fault.blame == "policy" for fault in trace.faults)
 
 
+def test_a_budget_of_tokens_stops_many_episodes_at_once_and_the_rest_is_played_later(tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=20)
+    run(game, "oracle", tmp_path / "oracle")
+    fake = Fake(as_model(game, list(read_traces(tmp_path / "oracle" / "traces.jsonl")), "text"))
+    agent = AutoAgent(fake, "text")
+    half = run(game, agent, tmp_path / "a", concurrency=4, budget=Budget(tokens=3000), say=lambda text: None)
+    assert half.usage is not None
+    used = half.usage.player
+    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 4 * 10 * 110  # those under way end
+    assert 0 < half.unplayed < 20
+    assert half.unscored == 0
+    whole = run(game, agent, tmp_path / "a", concurrency=4)
+    assert whole.unplayed == 0
+    run(game, agent, tmp_path / "b")
+    assert (tmp_path / "a" / "traces.jsonl").read_bytes() == (tmp_path / "b" / "traces.jsonl").read_bytes()
+
+
 def test_the_command_line_plays_a_model_and_shows_what_it_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -330,6 +347,11 @@ def test_the_command_line_plays_a_model_and_shows_what_it_cost(
         ([*there, "--policy-prices", "1"], "expected USD per million tokens as IN,OUT"),
         (["--policy-model", "m", "--policy-base-url", "localhost"], "base_url begins with http"),
         (["--policy", "oracle", "--policy-model", "m"], "--policy-model is for --policy chat."),
+        ([*there[:4], "--max-cost", "1"], "--max-cost needs --policy-prices IN,OUT."),
+        (
+            [*there, "--max-cost", "1", "--tool-actor", "llm", "--tool-model", "m", "--tool-base-url", server.url],
+            "--max-cost needs --tool-prices IN,OUT.",
+        ),
     ):
         assert main([*argv, *more]) == 2
         assert message in capsys.readouterr().err

@@ -127,6 +127,11 @@ def test_several_ids_and_policies_have_a_folder_each(tmp_path: Path, capsys: Cap
     assert {path.name for path in tmp_path.iterdir()} == {"MTR-HotpotQA-v0", "MTR-MuSiQue-v0"}
 
 
+def test_of_several_policies_none_is_played_when_one_cannot_be(tmp_path: Path, capsys: Capture) -> None:
+    assert "Did you mean 'chaser'?" in error_of(capsys, *RUN[:-3], "--policy", "oracle,chasr", "--out", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_samples_of_each_question_are_played_and_said(tmp_path: Path, capsys: Capture) -> None:
     assert main([*RUN, str(tmp_path), "--samples", "4"]) == 0
     out = capsys.readouterr().out

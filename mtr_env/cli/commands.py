@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from mtr_env import world_build
 from mtr_env.audit import audit
@@ -30,6 +30,7 @@ from mtr_env.lint_tools import LOST, lint, read_tools
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
 from mtr_env.plugs import MODELS, PlayerOptions, ToolOptions, Tools, player
+from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
 from mtr_env.policies.local import LocalModel
@@ -180,12 +181,35 @@ def _run_run(args: argparse.Namespace) -> None:
     tools = _tools(args)
     with _usage():
         budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
-    args.pairs = list(itertools.product(args.id, args.policy))
-    for env_id, policy in args.pairs:
-        one = argparse.Namespace(**{**vars(args), "id": env_id, "policy": policy})
-        if len(args.pairs) > 1:
-            one.out = str(Path(args.out) / env_id / policy.replace(":", "."))
-        _run_one(one, tools, _player_options(args, policy), budget)
+    pairs = list(itertools.product(args.id, args.policy))
+    runs = [_planned(args, tools, budget, *pair, of_several=len(pairs) > 1) for pair in pairs]
+    for planned in runs:
+        if len(runs) > 1:
+            print(f"--- {printable(planned.out)}")
+        _play_one(planned, tools, budget)
+
+
+class _Planned(NamedTuple):
+    """A run before it begins."""
+
+    args: argparse.Namespace
+    game: Game
+    policy: AnyPolicy
+    name: str
+    out: str
+
+
+def _planned(
+    args: argparse.Namespace, tools: Tools, budget: Budget, env_id: str, policy: str, *, of_several: bool
+) -> _Planned:
+    """One id and one policy of a command; what cannot be is said before any of them is played."""
+    one = argparse.Namespace(**{**vars(args), "id": env_id})
+    game = _game(one, tools.game)
+    with _usage():
+        found, name = player(policy, _player_options(args, policy), game, args.concurrency)
+        _check_budget(budget, found, tools)
+    out = str(Path(args.out) / env_id / policy.replace(":", ".")) if of_several else args.out
+    return _Planned(one, game, found, name, out)
 
 
 def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
@@ -194,11 +218,8 @@ def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
     return PlayerOptions() if of_another else _fields(args, PlayerOptions)
 
 
-def _run_one(args: argparse.Namespace, tools: Tools, options: PlayerOptions, budget: Budget) -> None:
-    game = _game(args, tools.game)
-    with _usage():
-        policy, name = player(args.policy, options, game, args.concurrency)
-        _check_budget(budget, policy, tools)
+def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> None:
+    args, policy = planned.args, planned.policy
     agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
     right = scored = 0
@@ -213,10 +234,10 @@ def _run_one(args: argparse.Namespace, tools: Tools, options: PlayerOptions, bud
 
     with progress:
         summary = run(
-            game,
+            planned.game,
             policy,
-            args.out,
-            policy_name=name,
+            planned.out,
+            policy_name=planned.name,
             episodes=args.episodes,
             samples=args.samples,
             seed=args.seed,
@@ -228,8 +249,6 @@ def _run_one(args: argparse.Namespace, tools: Tools, options: PlayerOptions, bud
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,
         )
-    if len(args.pairs) > 1:
-        print(f"--- {printable(args.out)}")
     print(tables.summary(summary))
     if args.quiet and summary.alarm is not None:
         _note(summary.alarm)
