@@ -113,11 +113,12 @@ def compare_runs(
     return tuple(_compare(first, other, noise) for other in others)
 
 
-class _Run:
-    """A run's scored episodes."""
+class _Run(Struct, frozen=True):
+    """A run's episodes, and what they have in common."""
 
-    def __init__(self, side: Side, rows: list[Row], identity: dict[str, Any]) -> None:
-        self.side, self.rows, self.identity = side, rows, identity
+    side: Side
+    rows: list[Row]
+    identity: dict[str, Any]
 
     def by_question(self) -> dict[str, dict[int, Row]]:
         """By id, and by seed in order."""
