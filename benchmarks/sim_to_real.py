@@ -34,7 +34,7 @@ from mtr_env.cli.progress import Progress
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import Summary, read_traces, run, summarize
-from mtr_env.evaluate.summary import Interval
+from mtr_env.evaluate.statistics import Interval
 from mtr_env.llm.endpoint import without_credentials
 from mtr_env.metrics import metrics
 from mtr_env.plugs import PlayerOptions, ToolOptions, option, player

@@ -29,7 +29,7 @@ from benchmarks.served import served
 from mtr_env.adapters.mcp import PATH, MCPServer
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
-from mtr_env.evaluate.runs import read_traces
+from mtr_env.evaluate import read_traces
 from mtr_env.registration import make_game
 from mtr_env.serving import Limits
 from mtr_env.testing.parity import FaultyToolActor, Said, Scenario, differences, expected, scenarios

@@ -35,7 +35,7 @@ from mtr_env.adapters.mcp import MCPServer
 from mtr_env.adapters.openenv import MTRClient, call_action, make_app
 from mtr_env.cli import main
 from mtr_env.errors import MTRError
-from mtr_env.evaluate.runs import read_traces
+from mtr_env.evaluate import read_traces
 from mtr_env.registration import make_game
 from mtr_env.serving import Limits, make_server
 from mtr_env.trace import Trace
