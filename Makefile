@@ -5,10 +5,12 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 TRAIN := .venv/.installed-train
 ADAPTERS := .venv/.installed-adapters
+DOCS := .venv/.installed-docs
+RELEASE := .venv/.installed-release
 APART := gem verifiers verl
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-all parity lint types bench clean
+.PHONY: help .venv demo test test-all parity lint types docs bench release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -27,6 +29,14 @@ $(TRAIN): $(STAMP)
 $(ADAPTERS): $(TRAIN)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		-e '.[dev,train,serve,openenv,mcp,fuzz,inspect,skyrl]'
+	touch $@
+
+$(DOCS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
+$(RELEASE): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,release]'
 	touch $@
 
 .venv-%/.installed: pyproject.toml constraints-%.txt
@@ -64,9 +74,21 @@ lint: $(STAMP) ## ruff: rules and format
 types: $(STAMP) ## mypy --strict on mtr_env
 	$(BIN)/mypy
 
+# Not --quiet: that silences warnings before --strict has counted them.
+docs: $(DOCS) ## the documentation site, into site/; any warning fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 bench: $(STAMP) ## measure throughput
 	$(BIN)/python -m benchmarks.throughput
 
+# --no-isolation: with the pinned setuptools. The wheel is built from the sdist.
+release: $(RELEASE) ## sdist and wheel into dist/: metadata, contents, an episode from a fresh install
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/python .ci/check_wheel.py dist/*.whl
+	$(BIN)/python .ci/check_release.py dist
+
 clean: ## remove .venv, caches and build outputs
-	rm -rf .venv .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-* build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,7 +2,8 @@
 
 1. It holds every file of mtr_env/ and, beside its dist-info, nothing else.
 2. It requires the five core dependencies and no more.
-3. In a fresh environment with those alone, mtr_env imports and MTR-Synthetic-v0 plays a reset.
+3. In a fresh environment with those alone, mtr_env imports, the oracle earns reward 1.0 in an episode of each world,
+   and the command `mtr-env` plays and scores a run.
 """
 
 from __future__ import annotations
@@ -23,13 +24,16 @@ PROBE = """
 import sys
 import mtr_env
 import gymnasium as gym
+from mtr_env.policies import make_policy
+from mtr_env.rollout import play
 
 assert mtr_env.__file__.startswith(sys.prefix), f"mtr_env came from {mtr_env.__file__}, not from the wheel"
-env = gym.make("MTR-Synthetic-v0")
-observation, info = env.reset(seed=0)
-assert isinstance(observation, str) and observation and info["question_id"], (observation, info)
-env.close()
+for env_id in mtr_env.ENV_IDS:
+    env = gym.make(env_id).unwrapped
+    trace = play(env, make_policy("oracle"), seed=0)
+    assert mtr_env.score(trace).total == 1.0, (env_id, mtr_env.score(trace))
 """
+RUN = "run MTR-HotpotQA-v0 --split sample --policy first-search --episodes 3 --out run --quiet".split()
 
 
 def check_contents(wheel: ZipFile) -> None:
@@ -63,8 +67,10 @@ def check_install(path: Path) -> None:
         pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", python.parents[1]], check=True)
         subprocess.run([*pip, "install", "--quiet", "-c", str(ROOT / "constraints.txt"), str(path)], check=True)
-        if subprocess.run([python, "-I", "-c", PROBE], cwd=folder).returncode:
-            sys.exit("the wheel does not work in a fresh environment with the core dependencies alone")
+        command = python.with_name("mtr-env")
+        for tried in ([python, "-I", "-c", PROBE], [command, *RUN], [command, "score", "run"]):
+            if subprocess.run(tried, cwd=folder, stdout=subprocess.DEVNULL).returncode:
+                sys.exit("the wheel does not work in a fresh environment with the core dependencies alone")
 
 
 def main() -> None:

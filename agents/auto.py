@@ -12,4 +12,4 @@ make it from their ``--policy-...`` options (:func:`mtr_env.plugs.chat_agent`).
 from __future__ import annotations
 
 from mtr_env.policies.chat import AutoAgent as AutoAgent
-from mtr_env.policies.chat import EpisodeUsage as EpisodeUsage
+from mtr_env.policies.usage import EpisodeUsage as EpisodeUsage

@@ -6,12 +6,15 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import msgspec
 
 from benchmarks.timing import Samples, Timing
+
+RESULTS = Path(__file__).parent / "results"
 
 
 class Target(msgspec.Struct):

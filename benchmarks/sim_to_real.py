@@ -29,13 +29,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmarks.report import machine
-from benchmarks.training import RESULTS
+from benchmarks.report import RESULTS, machine
 from mtr_env.cli.progress import Progress
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
 from mtr_env.evaluate import Summary, read_traces, run, summarize
-from mtr_env.evaluate.summary import Interval
+from mtr_env.evaluate.statistics import Interval
 from mtr_env.llm.endpoint import without_credentials
 from mtr_env.metrics import metrics
 from mtr_env.plugs import PlayerOptions, ToolOptions, option, player
@@ -247,7 +246,7 @@ def report(args: Args, command: str, played: dict[str, Column], missing: dict[st
 
 def main(argv: list[str] | None = None) -> None:
     """Runs the comparison; its section replaces that of the same questions and player, and leaves the others."""
-    args = parse(Args, "sim_to_real", __doc__.split("\n", 1)[0], argv)
+    args = parse(Args, "sim_to_real", __doc__.split("\n", 1)[0], argv, "benchmarks")
     played, missing = compare(args)
     if not played:
         raise SystemExit("; ".join(f"{name}: not run, {reason}" for name, reason in missing.items()))

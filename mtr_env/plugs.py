@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,9 +16,10 @@ from typing import Any
 from mtr_env.episode import Game
 from mtr_env.evaluate.players import load_plug, load_policy
 from mtr_env.frozen import frozen_actor
-from mtr_env.llm import ChatClient, ModelError
+from mtr_env.llm import ChatClient, ModelError, Spent
 from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
+from mtr_env.policies.local import LocalModel, load_local
 from mtr_env.policies.native import MODES
 from mtr_env.registration import make_game
 from mtr_env.store import Store
@@ -36,6 +37,8 @@ from mtr_env.world_files import WorldFolder
 
 MAKERS = ("template", "llm")
 ACTORS = ("grounded", "llm", "ladder")
+MODELS = ("chat", "local")
+"""The policies that ``--policy-...`` options are about."""
 _MODELLED = ("llm", "ladder")
 
 
@@ -67,9 +70,10 @@ class ToolOptions:
 
 @dataclass
 class PlayerOptions:
-    """A chat model that plays."""
+    """A model that plays: one behind an endpoint, or a local checkpoint, of which the model and its temperature are
+    all that is asked."""
 
-    policy_model: str | None = option(None, "the model, as its server calls it", "NAME")
+    policy_model: str | None = option(None, "the model, as its server calls it; local: a folder or hub id", "NAME")
     policy_base_url: str | None = option(None, "its server, such as http://127.0.0.1:8000/v1 (OpenAI)", "URL")
     policy_key_variable: str = option("OPENAI_API_KEY", "the environment variable with its key", "NAME")
     policy_temperature: str = option("0", "of its sampling; none sends none", "T")
@@ -108,6 +112,12 @@ class Tools:
         self.client = _tool_client(options)
         self.maker: ToolMaker | None = self._make_maker()
         self._asked: ToolActor | None = self._make_asked()
+
+    @property
+    def spent(self) -> Callable[[], Spent] | None:
+        """Says what the tools' model has used, for :func:`mtr_env.evaluate.run`; ``None`` where there is none."""
+        client = self.client
+        return None if client is None else lambda: client.spent
 
     def plugs(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """``options`` of :func:`~mtr_env.registration.make_game` with these plugs in their places. Raises
@@ -276,13 +286,28 @@ def chat_agent(o: PlayerOptions, grammar: Any, *, concurrency: int = 64, seed: i
 
 
 def player(policy: str, o: PlayerOptions, game: Game, concurrency: int) -> tuple[AnyPolicy, str]:
-    """The policy of this name and what it is called in a record: ``chat``, or what ``load_policy`` takes. Raises as
-    both."""
+    """The policy of this name and what it is called in a record: ``chat``, ``local``, or what ``load_policy`` takes.
+    Raises as both, and as :func:`~mtr_env.policies.local.load_local`."""
+    if policy == "local":
+        model = _local_model(o, game)
+        return model, model.name
     check_player(o, policy == "chat")
     if policy != "chat":
         return load_policy(policy, game), policy
     agent = chat_agent(o, game.grammar, concurrency=concurrency)
     return agent, agent.name
+
+
+def _local_model(o: PlayerOptions, game: Game) -> LocalModel:
+    if o.policy_model is None:
+        raise ValueError("--policy local needs --policy-model, a checkpoint folder or a hub id.")
+    taken = ("policy_model", "policy_temperature")
+    for name in [name for name in _given(o, PlayerOptions) if name not in taken]:
+        raise ValueError(f"{flag(name)} is for --policy chat.")
+    temperature = _temperature("policy_temperature", o.policy_temperature)
+    if temperature is None:
+        raise ValueError("--policy-temperature: a local model needs a number, 0 for greedy play.")
+    return load_local(o.policy_model, game.grammar, temperature=temperature)
 
 
 def _given(o: Any, kind: type[Any], *names: str) -> list[str]:

@@ -258,18 +258,18 @@ def make_server(
         http=_impatient(limits.slow_s),
         ws_max_size=limits.max_body,
         ws_per_message_deflate=False,  # on loopback it only costs; and what is sent is bounded, not what it unpacks to
-        limit_concurrency=2 * limits.max_sessions + 64,  # an MCP session has two connections
+        limit_concurrency=2 * limits.max_sessions + 64,  # an MCP client may hold two connections
         timeout_graceful_shutdown=5,
         log_level="warning",
         access_log=False,
     )
     # uvicorn 0.54 says this of every WebSocket that is refused with an answer, as ASGI allows.
-    hush("uvicorn.error", "ASGI callable returned without completing handshake")
-    hush("uvicorn.error", "[Errno ")  # what it ends with is raised
+    _hush("uvicorn.error", "ASGI callable returned without completing handshake")
+    _hush("uvicorn.error", "[Errno ")  # what it ends with is raised
     return Server(config)
 
 
-def hush(logger: str, sentence: str) -> None:
+def _hush(logger: str, sentence: str) -> None:
     """Keeps a library from logging as an error what is none: the records that hold this sentence."""
     logging.getLogger(logger).addFilter(lambda record: sentence not in record.getMessage())
 

@@ -23,10 +23,11 @@ from typing import Any
 from msgspec.structs import replace
 
 from mtr_env.contract import Contract
-from mtr_env.episode import Game, adrive, drive
+from mtr_env.episode import Game, Stage, adrive, drive
 from mtr_env.grammar.base import TASK, Action, to_json
 from mtr_env.reward import Reward, score
 from mtr_env.reward_log import episode_log
+from mtr_env.text import as_unicode
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.trace import Call, Fault, Trace
 
@@ -76,8 +77,8 @@ class ToolSession:
 
     @property
     def messages(self) -> list[dict[str, str]]:
-        """The conversation's start: what to do, and the question. The tools are given beside it."""
-        return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": self.stage.prompt.user}]
+        """See :func:`opening`."""
+        return opening(self.stage)
 
     @property
     def specs(self) -> tuple[ToolSpec, ...]:
@@ -147,12 +148,13 @@ class ToolSession:
         return self._text(name, arguments), fault
 
     def _text(self, name: str, arguments: Any) -> str:
-        """The action that makes a call. What JSON cannot say (a lone surrogate) stands there in short: malformed."""
-        grammar = self.game.grammar
+        """The action that makes a call. Arguments that JSON cannot say (a lone surrogate) stand there in short, as a
+        text, so that the action is malformed; a name is written as it can be."""
+        name, render = as_unicode(name), self.game.grammar.render_call
         try:
-            return grammar.render_call(Call(name, arguments))
+            return render(Call(name, arguments))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            return grammar.render_call(Call(name)).replace("{}", reprlib.repr(arguments), 1)
+            return render(Call(name, _in_short(arguments)))
 
     def _seen(self, name: str, fault: Fault | None) -> str:
         """What the policy sees of the last step, whose fault is another where it is about ``submit_answer``: among
@@ -164,6 +166,18 @@ class ToolSession:
         if not step.observation:
             return _SUBMITTED
         return to_json(self.game.grammar.parse_observation(step.observation)[0].content)
+
+
+def opening(stage: Stage) -> list[dict[str, str]]:
+    """The conversation's start: what to do, and the question. The tools are given beside it."""
+    return [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
+
+
+def _in_short(value: Any) -> Any:
+    try:
+        return reprlib.repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"<{type(value).__name__}>"
 
 
 def stopped(trace: Trace) -> Trace:

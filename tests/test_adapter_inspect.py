@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import os
@@ -31,6 +32,7 @@ from mtr_env.reward import score
 from mtr_env.session import SUBMIT, SYSTEM
 from mtr_env.testing.parity import FaultyToolActor, Said, Scenario, differences, expected, scenarios
 from mtr_env.tool import Toolset
+from mtr_env.toolmakers.template import TemplateToolMaker
 from mtr_env.trace import decode
 from tests.chat_server import ChatServer
 from tests.played_model import Played, oracle_says
@@ -157,6 +159,19 @@ def test_a_message_that_was_cut_off_is_no_answer(tmp_path: Path) -> None:
     assert means(log)["cut"] == 1.0 and means(log)["reward"] == 0.0
 
 
+def test_a_model_whose_calls_inspect_refuses_is_not_asked_for_ever(tmp_path: Path) -> None:
+    nested: dict[str, Any] = {}
+    for _ in range(101):
+        nested = {"a": nested}
+    refused = ModelOutput.for_tool_call("mockllm", "search", nested)
+    refused.usage = ModelUsage()
+    model = get_model("mockllm/model", custom_outputs=[refused] * 20, memoize=False)
+    [sample] = evaluated(mtr(limit=1, max_steps=3), model, tmp_path).samples
+    assert sum(message.role == "assistant" for message in sample.messages) == 3
+    trace = decode(sample.store[TRACE])
+    assert trace.steps == () and sample.scores["reward"].metadata["cut"] == 1.0
+
+
 def test_a_limit_of_inspects_leaves_an_episode_that_is_scored(tmp_path: Path) -> None:
     scenario = BY_NAME["budget exhausted"]
     task = mtr(SYNTHETIC, limit=1, rubric="additive")
@@ -207,6 +222,21 @@ def test_a_tool_maker_that_is_down_leaves_its_sample_unscored(tmp_path: Path) ->
         sample.scores["reward"].reason == "infrastructure"
         and "nobody is at home" in sample.scores["reward"].explanation
     )
+
+
+class Slow(TemplateToolMaker):
+    """A ToolMaker that no limit of Inspect's waits for."""
+
+    async def amake(self, question: object, key: str = "") -> Toolset:
+        await asyncio.sleep(60)
+        raise AssertionError("nobody stopped waiting")
+
+
+def test_a_sample_that_a_limit_ends_before_it_has_tools_is_unscored(tmp_path: Path) -> None:
+    log = evaluated(mtr(limit=1, tool_maker=f"{__name__}:Slow"), answering("Nobody"), tmp_path, time_limit=1)
+    [sample] = log.samples
+    assert sample.error is None and sample.limit is not None and sample.limit.type == "time"
+    assert [found.reason for found in sample.scores.values()] == ["infrastructure"] * 2
 
 
 def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:

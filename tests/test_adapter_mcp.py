@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -17,6 +19,7 @@ import httpx
 from mcp.client.session import ClientSession
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import McpError
 from mcp.types import CallToolResult
 from msgspec.structs import replace
 from test_readme import blocks
@@ -26,7 +29,7 @@ from benchmarks.served import served
 from mtr_env.adapters.mcp import PATH, MCPServer
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
-from mtr_env.evaluate.runs import read_traces
+from mtr_env.evaluate import read_traces
 from mtr_env.registration import make_game
 from mtr_env.serving import Limits
 from mtr_env.testing.parity import FaultyToolActor, Said, Scenario, differences, expected, scenarios
@@ -212,6 +215,19 @@ def test_one_session_too_many_is_refused_and_the_others_go_on(game: Game) -> Non
         assert not with_client(url, use).isError
 
 
+def test_a_silent_agent_loses_its_session_though_it_stays_connected(game: Game) -> None:
+    async def use(client: ClientSession) -> None:
+        await client.call_tool("search", {"query": "x"})
+        await asyncio.sleep(2)
+        with pytest.raises(McpError, match="Session terminated"):
+            await client.call_tool("search", {"query": "x"})
+
+    limits = Limits(max_sessions=1, idle_s=0.5)
+    with served(MCPServer(game).http(limits), limits=limits) as url:
+        with_client(url, use)
+        assert not with_client(url, lambda client: client.call_tool("search", {"query": "x"})).isError
+
+
 def test_an_agent_that_starts_its_server_plays_over_stdio(tmp_path: Path) -> None:
     arguments = ["-m", "mtr_env", "serve", SYNTHETIC, "--limit", "20", "--mcp", "--stdio", "--seed", "5"]
     parameters = StdioServerParameters(
@@ -229,6 +245,38 @@ def test_an_agent_that_starts_its_server_plays_over_stdio(tmp_path: Path) -> Non
     [trace] = read_traces(tmp_path / "out" / "traces.jsonl")
     assert (trace.seed, trace.answer, len(trace.steps)) == (5, "x", 2)
     assert result.meta is not None and result.meta["mtr_env"]["log"]["steps"] == 2.0
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize("name", ["submit_answer", "search"])
+def test_a_server_over_stdio_stops_when_told_though_its_client_keeps_the_pipe_open(
+    tmp_path: Path, number: int, code: int, name: str
+) -> None:
+    command = [sys.executable, "-m", "mtr_env", "serve", SYNTHETIC, "--limit", "5", "--mcp", "--stdio", "--out"]
+    pipe = subprocess.PIPE
+    call = {"name": name, "arguments": {"answer" if name == "submit_answer" else "query": "x"}}
+    requests = [
+        OPENING,
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": call},
+    ]
+    with subprocess.Popen(
+        [*command, str(tmp_path / "out")], cwd=ROOT, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+    ) as process:
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        process.stdin.write("".join([json.dumps(request) + "\n" for request in requests]))
+        process.stdin.flush()
+        assert [json.loads(process.stdout.readline())["id"] for _ in range(2)] == [1, 2]
+        process.send_signal(number)
+        try:
+            assert process.wait(30) == code
+        finally:
+            process.kill()
+        said = process.stderr.read()
+    assert "Traceback" not in said and "Warning" not in said
+    finished = name == "submit_answer"
+    assert f"episodes finished: {finished:d}; left before their end, and not kept: {not finished:d}" in said
+    assert (tmp_path / "out" / "traces.jsonl").exists() == finished, "the same command may be given again"
 
 
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -262,6 +262,14 @@ def test_openenvs_own_clients_play_too(url: str, game: Game) -> None:
     assert json.loads(result["result"] if isinstance(result, dict) else result)
 
 
+def test_what_is_no_unicode_is_echoed_as_an_escape(url: str) -> None:
+    with GenericEnvClient(url).sync() as env:
+        env.reset(seed=0, episode_id="\ud800")
+        seen = env.step({"type": "call_tool", "tool_name": "\ud800", "arguments": {"query": "\ud800"}}).observation
+        assert (seen["tool_name"], env.state()["episode_id"]) == ("\\ud800", "\\ud800")
+        assert json.loads(seen["result"])["error"]["code"] == "malformed_action"
+
+
 def test_two_hundred_sessions_at_a_time_and_clients_that_vanish_in_the_middle() -> None:
     game = make_game(SYNTHETIC, limit=20, max_steps=20)
     kept: list[Trace] = []

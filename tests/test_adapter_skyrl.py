@@ -130,6 +130,14 @@ def test_an_unscored_episode_is_marked_and_left_out_of_the_means() -> None:
     assert metrics["unscored"] == 1.0 and "reward" not in metrics and "em" not in metrics
 
 
+def test_a_simulator_fault_in_an_episode_that_skyrl_cuts_short_is_not_charged() -> None:
+    row = rows(limit=1, tool_actor=FaultyToolActor(0, "response"))[0]
+    env = made(row)
+    assert not env.step(CALL)["done"]
+    metrics = env.get_metrics()
+    assert (metrics["unscored"], metrics["cut"]) == (1.0, 1.0) and "reward" not in metrics
+
+
 def test_an_unscored_rollout_is_masked_whole_and_a_scored_one_is_not() -> None:
     def output(**metrics: float) -> SimpleNamespace:
         return SimpleNamespace(env_metrics=metrics, loss_mask=[1, 0, 1])

@@ -16,13 +16,13 @@ from mtr_env.cli import main
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
-from mtr_env.evaluate import read_traces, run
+from mtr_env.evaluate import Budget, read_traces, run
 from mtr_env.grammar import GRAMMARS, Action, get_grammar
 from mtr_env.llm import ChatClient, Completion
 from mtr_env.policies import make_policy
-from mtr_env.policies.chat import EpisodeUsage
 from mtr_env.policies.native import PROMPT_VERSION, action_of, chat, trace_chat
 from mtr_env.policies.replay import Replay
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.rollout import aplay, play
@@ -204,7 +204,10 @@ def test_an_episode_says_what_it_used_and_what_that_cost() -> None:
         trace = asyncio.run(aplay(game, agent, question_id=game.world.ids[0]))
     steps = len(trace.steps)
     used = agent.usage(trace.question.id, 0)
-    assert used == EpisodeUsage(steps, 100 * steps, 10 * steps, pytest.approx(200 * steps / 1e6))
+    assert used.seconds > 0
+    assert msgspec.structs.replace(used, seconds=0.0) == EpisodeUsage(
+        steps, 100 * steps, 10 * steps, pytest.approx(200 * steps / 1e6)
+    )
     assert agent.usage("another", 0) == EpisodeUsage()
 
 
@@ -250,9 +253,7 @@ def test_a_question_or_an_observation_that_is_not_unicode_can_be_sent() -> None:
 
 
 def test_an_agent_forgets_what_the_episodes_of_long_ago_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    import mtr_env.policies.chat
-
-    monkeypatch.setattr(mtr_env.policies.chat, "_EPISODES", 3)
+    monkeypatch.setattr("mtr_env.policies.usage.EPISODES", 3)
     game = game_of()
     agent = AutoAgent(Fake(lambda messages: Completion("<answer>yes</answer>", usage=Usage(100, 10))))
     question_id = game.world.ids[0]
@@ -300,6 +301,23 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
             assert any(fault.blame == "policy" for fault in trace.faults)
 
 
+def test_a_budget_of_tokens_stops_many_episodes_at_once_and_the_rest_is_played_later(tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=20)
+    run(game, "oracle", tmp_path / "oracle")
+    fake = Fake(as_model(game, list(read_traces(tmp_path / "oracle" / "traces.jsonl")), "text"))
+    agent = AutoAgent(fake, "text")
+    half = run(game, agent, tmp_path / "a", concurrency=4, budget=Budget(tokens=3000), say=lambda text: None)
+    assert half.usage is not None
+    used = half.usage.player
+    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 4 * 10 * 110  # those under way end
+    assert 0 < half.unplayed < 20
+    assert half.unscored == 0
+    whole = run(game, agent, tmp_path / "a", concurrency=4)
+    assert whole.unplayed == 0
+    run(game, agent, tmp_path / "b")
+    assert (tmp_path / "a" / "traces.jsonl").read_bytes() == (tmp_path / "b" / "traces.jsonl").read_bytes()
+
+
 def test_the_command_line_plays_a_model_and_shows_what_it_cost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +347,11 @@ def test_the_command_line_plays_a_model_and_shows_what_it_cost(
         ([*there, "--policy-prices", "1"], "expected USD per million tokens as IN,OUT"),
         (["--policy-model", "m", "--policy-base-url", "localhost"], "base_url begins with http"),
         (["--policy", "oracle", "--policy-model", "m"], "--policy-model is for --policy chat."),
+        ([*there[:4], "--max-cost", "1"], "--max-cost needs --policy-prices IN,OUT."),
+        (
+            [*there, "--max-cost", "1", "--tool-actor", "llm", "--tool-model", "m", "--tool-base-url", server.url],
+            "--max-cost needs --tool-prices IN,OUT.",
+        ),
     ):
         assert main([*argv, *more]) == 2
         assert message in capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_the_defaults_in_the_help_are_those_of_the_library(capsys: Capture) -> N
     assert "some of 2,3,4" in text
 
 
-@pytest.mark.parametrize("command", [[], ["list"], ["play"], ["run"], ["score"], ["report"], ["audit"]])
+@pytest.mark.parametrize("command", [[], ["list"], ["play"], ["run"], ["score"], ["compare"], ["report"], ["audit"]])
 def test_help_has_examples(command: list[str], capsys: Capture) -> None:
     with pytest.raises(SystemExit) as ended:
         main([*command, "--help"])
@@ -114,6 +114,60 @@ def test_run_goes_on_and_says_so(tmp_path: Path, capsys: Capture) -> None:
     assert "holds 2 episodes already; going on." in err
     assert main([*RUN, str(tmp_path), "--episodes", "5", "--quiet"]) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_several_ids_and_policies_have_a_folder_each(tmp_path: Path, capsys: Capture) -> None:
+    argv = ["run", "MTR-HotpotQA-v0,MTR-MuSiQue-v0", "--split", "sample", "--policy", "no-tool, oracle", "--limit", "3"]
+    assert main([*argv, "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    for env_id in ("MTR-HotpotQA-v0", "MTR-MuSiQue-v0"):
+        for policy in ("no-tool", "oracle"):
+            assert f"--- {tmp_path / env_id / policy}\n{env_id}: " in out
+            assert score_file(tmp_path / env_id / policy).policy == policy
+    assert {path.name for path in tmp_path.iterdir()} == {"MTR-HotpotQA-v0", "MTR-MuSiQue-v0"}
+
+
+def test_of_several_policies_none_is_played_when_one_cannot_be(tmp_path: Path, capsys: Capture) -> None:
+    assert "Did you mean 'chaser'?" in error_of(capsys, *RUN[:-3], "--policy", "oracle,chasr", "--out", str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_of_each_question_are_played_and_said(tmp_path: Path, capsys: Capture) -> None:
+    assert main([*RUN, str(tmp_path), "--samples", "4"]) == 0
+    out = capsys.readouterr().out
+    assert "20 episodes, 20 scored, 0 unscored; 5 questions, up to 4 samples of each" in out
+    assert [line.split()[:2] for line in out.splitlines() if line.startswith("pass")] == [
+        [name, "1.000"] for name in ("pass@1", "pass^1", "pass@2", "pass^2", "pass@4", "pass^4")
+    ]
+
+
+FLAKY = """
+from mtr_env.errors import InfrastructureError
+from mtr_env.policies.usage import EpisodeUsage
+class Flaky:
+    def __call__(self, messages, tools):
+        raise InfrastructureError("away")
+    def usage(self, question_id, seed):
+        return EpisodeUsage(1, 1000, 10, 0.25, 1.5)
+"""
+
+
+def test_an_alarm_is_cried_out_and_a_budget_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "flaky_policy.py").write_text(FLAKY)
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "MTR-Synthetic-v0", "--limit", "5", "--policy", "flaky_policy:Flaky"]
+    assert main([*argv, "--max-cost", "0.6", "--out", "a"]) == 0
+    out, err = capsys.readouterr()
+    assert "3 episodes, 0 scored, 3 unscored; 2 more not played, which count nowhere" in out
+    assert "used: player 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
+    assert "2 of 5 episodes are left unplayed, the budget of 0.6 USD (0.7500 used)" in err
+    assert "ALARM: 3 of 3 episodes (100.0%) are unscored, more than 5.0%" in err
+    assert main([*argv, "--unscored-alarm", "1", "--out", "b"]) == 0
+    assert "ALARM" not in "".join(capsys.readouterr())
+    assert main([*argv, "--quiet", "--out", "c"]) == 0
+    assert capsys.readouterr().err.startswith("mtr-env: ALARM: 5 of 5")
 
 
 def test_another_policy_into_the_same_folder_is_an_error(tmp_path: Path, capsys: Capture) -> None:
@@ -160,6 +214,12 @@ def test_a_data_set_is_not_taken_without_saying_which_split(
         ("run MTR-HotpotQA-v0 --split sample --policy oracle --out x --hops 2", "--hops is for MTR-Synthetic-v0"),
         ("run MTR-Synthetic-v0 --pol oracle --out x", "required: --policy"),
         ("run MTR-HotpotQA-v0 --source= --policy oracle --out x", "The source is empty"),
+        ("run MTR-Synthetic-v0 --policy oracle --out x --samples 2 --episodes 3", "not allowed with argument"),
+        ("run MTR-Synthetic-v0 --policy oracle --out x --max-minutes 0", "expected a number above 0, found '0'"),
+        ("run MTR-Synthetic-v0 --policy oracle --out x --unscored-alarm 5", "expected a share from 0 to 1, found '5'"),
+        ("run MTR-Synthetic-v0 --policy oracle --out x --max-tokens 5", "needs a model that counts them"),
+        ("run MTR-Synthetic-v0,MTR-X-v0 --policy oracle --out x", "unknown id 'MTR-X-v0'"),
+        ("run MTR-Synthetic-v0 --policy oracle,chaser --policy-model m --out x", "is for --policy chat"),
         ("score nowhere", "No file 'nowhere"),
         ("audit MTR-Synthetic-v0 --json no/folder/x.json", "there is no folder 'no/folder'"),
         ("play MTR-HotpotQA-v0 --question-id nothing", "No question with id 'nothing'"),

@@ -32,6 +32,7 @@ def run(tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> Pat
     [
         ("score", "run", "--json"),
         ("report", "run", "--out"),
+        ("compare", "run", "run", "--json"),
         ("audit", *LIMITED, "--json"),
         ("lint-tools", *LIMITED, "--json"),
     ],
@@ -75,6 +76,7 @@ def test_what_a_command_wrote_before_it_writes_again(run: Path, capsys: Capture)
         (("audit", *LIMITED, "--json"), "audit.json"),
         (("audit", *LIMITED, "--actor", "grounded", "--json"), "audit.json"),
         (("lint-tools", *LIMITED, "--json"), "lint.json"),
+        (("compare", "run", "run", "--json"), "compared.json"),
     ):
         assert main([*command, out]) in (0, 1)
         before = os.stat(out).st_ino

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 import random
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +23,23 @@ from msgspec.structs import replace
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.evaluate import (
+    Budget,
     Summary,
     interval,
     load_policy,
     mean_interval,
+    read_info,
     read_traces,
     run,
     score_file,
+    start,
     summarize,
     wilson,
 )
+from mtr_env.llm import Spent
 from mtr_env.policies.oracle import Oracle
+from mtr_env.policies.random_valid import RandomValid
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.reward import RUBRICS
 from mtr_env.toolactors.grounded import GroundedToolActor
@@ -84,8 +93,8 @@ def test_nothing_has_no_interval() -> None:
 
 
 def test_one_number_has_one_interval_whatever_it_is_called(game: Game, tmp_path: Path) -> None:
-    summary = run(game, "first-search", tmp_path, episodes=N)
-    assert summary.intervals["em"] == summary.part_intervals["answer"] == wilson(N * summary.metrics["em"], N)  # type: ignore[operator]
+    summary = run(game, "first-search", tmp_path, episodes=4)
+    assert summary.intervals["em"] == summary.part_intervals["answer"] == wilson(4 * summary.metrics["em"], 4)  # type: ignore[operator]
     assert interval([0.0, 1.0, 1.0]) == wilson(2, 3)
     assert interval([0.5, 1.0]) == mean_interval([0.5, 1.0])
     assert interval([]) is None
@@ -176,6 +185,67 @@ def test_joined_files_name_only_what_they_share(game: Game, tmp_path: Path) -> N
     assert (summary.episodes, summary.grammar, summary.rubric, summary.policy) == (4, None, "mtr-v0", None)
 
 
+# ------------------------------------------------------------------------------------------------ samples and rates
+
+
+class HalfRight:
+    """Right where the question's number and the episode's seed together are even; silent (truncated) on number 3."""
+
+    sees_gold = True
+
+    def for_episode(self, trace: Trace) -> Any:
+        number = int(trace.question.id.rsplit("-", 1)[1])
+        if number == 3:
+            return lambda messages, tools: "no action"
+        if (number + trace.seed // 4) % 2:
+            return lambda messages, tools: "<answer>wrong</answer>"
+        return Oracle().for_episode(trace)
+
+
+def test_samples_play_each_question_with_seeds_of_its_own(game: Game, tmp_path: Path) -> None:
+    summary = run(game, "random-valid", tmp_path, samples=3)
+    traces = list(read_traces(tmp_path / "traces.jsonl"))
+    assert [trace.question.id for trace in traces] == [*game.world.ids] * 3
+    assert [trace.seed for trace in traces] == list(range(12))
+    assert (summary.episodes, summary.questions, summary.samples) == (12, 4, 3)
+    run(game, "random-valid", tmp_path / "more", samples=1)
+    assert run(game, "random-valid", tmp_path / "more", samples=3) == summary
+    with pytest.raises(ValueError, match=r"episodes .* or samples .* not both"):
+        run(game, "random-valid", tmp_path, samples=3, episodes=12)
+    with pytest.raises(ValueError, match="samples must be at least 1, found 0"):
+        run(game, "random-valid", tmp_path, samples=0)
+
+
+def test_pass_at_k_and_intervals_are_over_questions(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=4)  # right: 2 of 4, 2 of 4, 2 of 4, 0 of 4
+    assert summary.metrics["em"] == 6 / 16
+    assert summary.intervals["em"] == mean_interval([0.5, 0.5, 0.5, 0.0])
+    assert [(found.k, found.questions) for found in summary.passes] == [(1, 4), (2, 4), (4, 4)]
+    assert [found.any for found in summary.passes] == pytest.approx([6 / 16, 3 / 4 * 5 / 6, 3 / 4])
+    assert [found.all for found in summary.passes] == pytest.approx([6 / 16, 3 / 4 * 1 / 6, 0])
+    assert summary.passes[0].any_interval == summary.intervals["em"]
+    assert run(game, HalfRight(), tmp_path / "once").passes == ()
+
+
+def test_rates_are_shares_of_all_episodes_by_who_was_at_fault(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=2)
+    assert summary.rates["truncated"] == summary.rates["policy_fault"] == 1 / 4
+    assert summary.rates["simulator_fault"] == summary.rates["infrastructure_fault"] == summary.rates["unscored"] == 0
+    assert summary.rate_intervals["truncated"] == wilson(1, 4)
+    assert summary.faults == {"malformed_action": 16}
+
+
+def test_a_family_and_a_number_of_hops_have_intervals(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=2)
+    for groups in (summary.families, summary.hops):
+        assert sum(group.episodes for group in groups.values()) == 8
+        for group in groups.values():
+            assert group.em is not None
+            assert group.em_interval is not None
+            assert group.em_interval[0] <= group.em <= group.em_interval[1]
+    assert summarize([]).rates["truncated"] is None
+
+
 # ------------------------------------------------------------------------------------------------- unscored kept apart
 
 
@@ -205,6 +275,18 @@ def test_unscored_episodes_are_counted_and_leave_the_means_alone(tmp_path: Path)
     assert sum(summary.unscored_reasons.values()) == 3
     assert all("quota exceeded" in reason for reason in summary.unscored_reasons)
     assert sum(group.episodes - group.scored for group in summary.families.values()) == 3
+
+
+def test_too_many_unscored_episodes_raise_an_alarm(tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
+    for threshold, raised in ((0.05, True), (0.5, False), (0.49, True)):
+        notes: list[str] = []
+        out = tmp_path / str(threshold)
+        summary = run(game, Oracle(), out, unscored_alarm=threshold, say=notes.append)
+        assert (summary.alarm is not None) == raised == any("ALARM: 3 of 6 episodes (50.0%)" in note for note in notes)
+        assert score_file(out).alarm == summary.alarm
+        assert "quota exceeded" in (summary.alarm or "quota exceeded")
+        assert summary.rates["unscored"] == summary.rates["infrastructure_fault"] == 0.5
 
 
 def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
@@ -283,9 +365,10 @@ class Slow:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
-def test_after_five_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [5, pytest.param(20, marks=pytest.mark.stress)])
+def test_after_kills_the_file_is_that_of_an_uninterrupted_run(kills: int, tmp_path: Path) -> None:
     (tmp_path / "slow_policy.py").write_text(SLOW_POLICY)
-    episodes, killed = 60, tmp_path / "killed" / "traces.jsonl"
+    episodes, killed = 12 * kills, tmp_path / "killed" / "traces.jsonl"
     command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40"]
     command += ["--policy", "slow_policy:Slow", "--episodes", str(episodes), "--seed", "2", "--out"]
     environment = {**os.environ, "PYTHONHASHSEED": "random"}
@@ -293,8 +376,8 @@ def test_after_five_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Pat
     def lines() -> int:
         return killed.read_bytes().count(b"\n") if killed.exists() else 0
 
-    chance = random.Random(11)
-    for _ in range(5):
+    chance = random.Random(kills)
+    for _ in range(kills):
         target = lines() + chance.randint(1, 9)
         process = subprocess.Popen(
             [*command, "killed"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
@@ -303,6 +386,7 @@ def test_after_five_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Pat
         while lines() < target and process.poll() is None and time.monotonic() < deadline:
             time.sleep(chance.random() * 0.01)
         assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(chance.random() * 0.02)  # anywhere between two lines
         process.kill()
         process.communicate()
         assert target <= lines() < episodes
@@ -311,6 +395,144 @@ def test_after_five_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Pat
     assert killed.read_bytes() == (tmp_path / "uninterrupted" / "traces.jsonl").read_bytes()
     assert lines() == episodes
     assert score_file(tmp_path / "killed") == score_file(tmp_path / "uninterrupted")
+    info = read_info(tmp_path / "killed" / "run.json")
+    assert info is not None
+    assert len(info.starts) == kills + 1
+
+
+# ------------------------------------------------------------------------------------------- budgets, and what was used
+
+
+class Counting:
+    """Random valid play that says each episode took 10 tokens and a cent."""
+
+    def __init__(self, cost: float | None = 0.01) -> None:
+        self.inner, self.cost = RandomValid(), cost
+
+    def for_episode(self, trace: Trace) -> Any:
+        return self.inner.for_episode(trace)
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(1, 7, 3, self.cost, 0.5 + seed)
+
+
+@pytest.mark.parametrize("budget", [{"tokens": 25}, {"cost": 0.021}])
+def test_a_budget_leaves_episodes_unplayed_and_a_larger_one_goes_on(
+    budget: dict[str, float], game: Game, finished: bytes, tmp_path: Path
+) -> None:
+    notes: list[str] = []
+    options: dict[str, Any] = {"policy_name": "random-valid", "episodes": N, "say": notes.append}
+    summary = run(game, Counting(), tmp_path, budget=Budget(**budget), **options)
+    assert (summary.episodes, summary.scored, summary.unscored, summary.unplayed) == (3, 3, 0, 3)
+    assert "3 of 6 episodes are left unplayed, the budget of" in notes[-1]
+    assert score_file(tmp_path) == summary
+    assert run(game, Counting(), tmp_path, budget=Budget(**budget), **options) == summary  # what was spent is spent
+    whole = run(game, Counting(), tmp_path, budget=Budget(tokens=10**6), **options)
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+    assert (whole.episodes, whole.unplayed) == (N, 0)
+    assert whole.usage is not None
+    assert whole.usage.player == EpisodeUsage(N, 7 * N, 3 * N, pytest.approx(0.01 * N), 0.5 * N + 15)
+    assert (whole.usage.seconds_median, whole.usage.seconds_p95) == (2.5, 5.5)
+
+
+def test_a_budget_of_minutes_counts_from_its_start(game: Game, tmp_path: Path) -> None:
+    clock = iter(range(0, 10_000, 30))  # each look is half a minute later
+    summary = run(game, "random-valid", tmp_path, episodes=N, budget=Budget(2, clock=lambda: next(clock)))
+    assert (summary.episodes, summary.unplayed) == (3, 3)
+    assert run(game, "random-valid", tmp_path, episodes=N, budget=Budget(60)).unplayed == 0
+
+
+def test_one_budget_serves_several_runs(game: Game, tmp_path: Path) -> None:
+    budget = Budget(tokens=60)
+    left = [run(game, Counting(), tmp_path / str(i), budget=budget).unplayed for i in range(3)]
+    assert left == [0, 2, 4]
+
+
+def test_a_budget_that_nothing_counts_towards_is_refused(game: Game, tmp_path: Path) -> None:
+    for budget in (Budget(tokens=5), Budget(cost=1.0)):
+        with pytest.raises(ValueError, match="needs a model that counts them"):
+            run(game, "oracle", tmp_path, budget=budget)
+    with pytest.raises(ValueError, match="needs the prices of each model"):
+        run(game, Counting(cost=None), tmp_path, budget=Budget(cost=1.0))
+    with pytest.raises(DatasetError, match=r"usage\.jsonl: A budget of cost needs the prices"):  # of the earlier start
+        run(game, Counting(), tmp_path, budget=Budget(cost=1.0))
+    for bad in ({"minutes": 0}, {"tokens": -1}, {"cost": float("nan")}):
+        with pytest.raises(ValueError, match="is a number above 0, found"):
+            Budget(**bad)
+
+
+def test_what_a_lost_episode_used_is_counted_again_when_it_is_played_again(game: Game, tmp_path: Path) -> None:
+    run(game, Counting(), tmp_path, episodes=3)
+    lines = (tmp_path / "traces.jsonl").read_bytes().splitlines(keepends=True)
+    (tmp_path / "traces.jsonl").write_bytes(b"".join(lines[:2]))
+    with open(tmp_path / "usage.jsonl", "ab") as file:
+        file.write(b'{"question_id":"synth')  # torn
+    usage = run(game, Counting(), tmp_path, episodes=3).usage
+    assert usage is not None
+    assert usage.player.requests == 4
+    (tmp_path / "usage.jsonl").write_bytes(b"nonsense\n")
+    with pytest.raises(DatasetError, match=r"usage\.jsonl, line 1: expected what"):
+        score_file(tmp_path)
+
+
+def test_what_the_tools_model_used_is_recorded_as_it_is_used(game: Game, tmp_path: Path) -> None:
+    spent = iter([Spent(5, 0, 50, 5, 0.5), Spent(7, 1, 70, 7, 0.7), Spent(8, 1, 80, 8, 0.8)])
+    summary = run(game, "no-tool", tmp_path, episodes=2, tool_spent=lambda: next(spent))
+    assert summary.usage is not None
+    assert summary.usage.tools == Spent(3, 1, 30, 3, pytest.approx(0.3))
+
+
+# ------------------------------------------------------------------------------------------------------------- run.json
+
+
+def test_run_json_says_where_and_when_each_start_was_made(game: Game, tmp_path: Path) -> None:
+    command = ("mtr-env", "run", "--tool-base-url", "http://user:secret@host/v1")
+    for episodes in (2, 4):
+        run(game, "no-tool", tmp_path, episodes=episodes, samples=None, command=command)
+    info = read_info(tmp_path / "run.json")
+    assert info is not None
+    assert (info.questions, info.setup, info.seed, info.episodes) == (4, game.setup, 0, 4)
+    first, second = info.starts
+    assert first.version == second.version == game.setup.version
+    assert first.date <= second.date
+    assert datetime.fromisoformat(first.date).tzinfo is not None
+    assert first.machine.python == platform.python_version()
+    assert first.machine.processors == os.cpu_count()
+    assert "secret" not in (tmp_path / "run.json").read_text()
+
+
+def test_the_commit_is_that_of_the_package_not_of_what_it_lies_in(tmp_path: Path) -> None:
+    def git(*command: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+        done = subprocess.run(["git", *identity, *command], cwd=tmp_path, check=True, capture_output=True, text=True)
+        return done.stdout.strip()
+
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    if shutil.which("git") is None:
+        pytest.skip("there is no git")
+    assert start._commit(package) is None  # no checkout
+    git("init", "-q")
+    (tmp_path / "other").write_text("")
+    git("add", "other")
+    git("commit", "-qm", "a project with an environment inside")
+    assert start._commit(package) is None
+    git("add", "package")
+    git("commit", "-qm", "the package")
+    assert start._commit(package) == git("rev-parse", "HEAD")
+    (package / "__init__.py").write_text("changed = True")
+    assert start._commit(package) == git("rev-parse", "HEAD") + "-dirty"
+
+
+def test_a_folder_of_an_older_version_is_read_and_gone_on_with(game: Game, finished: bytes, tmp_path: Path) -> None:
+    out = interrupted(tmp_path / "old", game, b"".join(finished.splitlines(keepends=True)[:2]))
+    written = msgspec.json.decode((out / "run.json").read_bytes())
+    old = {name: written[name] for name in ("policy", "seed", "episodes", "command", "setup")}
+    (out / "run.json").write_bytes(msgspec.json.encode(old))
+    assert score_file(out).episodes == 2
+    run(game, "random-valid", out, episodes=N)
+    assert (out / "traces.jsonl").read_bytes() == finished
 
 
 # ------------------------------------------------------------------------------------------------------------- refused
@@ -387,6 +609,39 @@ def test_an_unfinished_episode_is_named(finished: bytes, tmp_path: Path) -> None
     file.write_bytes(encode(trace.upto(len(trace.steps) - 1)) + b"\n")
     with pytest.raises(DatasetError, match=r"half\.jsonl, line 1: the episode is not finished"):
         score_file(file)
+
+
+@pytest.mark.parametrize(
+    "text", ["<!doctype html>\n<p>", '{\n  "questions": 5\n}\n', "{}", '[{"question": 1}]\n', "\x00\xff\n"]
+)
+def test_what_is_no_file_of_traces_is_told_so_and_no_line_is_to_be_deleted(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "other"
+    file.write_text(text, encoding="latin-1")
+    with pytest.raises(DatasetError, match="other is no file of traces") as caught:
+        score_file(file)
+    assert "Delete" not in str(caught.value)
+
+
+def test_a_first_line_that_was_torn_or_spoilt_is_still_one_of_traces(tmp_path: Path) -> None:
+    for beginning in (b'{"ques', b'{"question":{"id":"x'):
+        (tmp_path / "traces.jsonl").write_bytes(beginning)
+        with pytest.raises(DatasetError, match="holds no finished episode"):
+            score_file(tmp_path)
+        (tmp_path / "traces.jsonl").write_bytes(b'{"question":1}\n')
+        with pytest.raises(DatasetError, match=r"line 1: expected an episode .* Delete that line"):
+            score_file(tmp_path)
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=1)
+    for name in ("a", "b", "table/oracle"):
+        run(game, "oracle", tmp_path / name)
+    with pytest.raises(DatasetError) as caught:
+        score_file(tmp_path)
+    assert str(caught.value).endswith(f" Runs in there: {tmp_path}/a, {tmp_path}/b, {tmp_path}/table/oracle.")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DatasetError, match=r"the --out folder of a run\.$"):
+        score_file(tmp_path / "empty")
 
 
 def test_scoring_reports_a_torn_last_line_and_leaves_it_out(finished: bytes, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The answer metrics agree with the official HotpotQA script, copied here in its original form."""
+"""The answer metrics agree with the official scripts of HotpotQA and SQuAD (MuSiQue's), here in their original form."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from mtr_env.metrics import Metrics, answer_metrics, cover_exact_match, exact_match, f1
@@ -62,6 +62,21 @@ def official_exact_match_score(prediction, ground_truth):  # type: ignore[no-unt
     return official_normalize_answer(prediction) == official_normalize_answer(ground_truth)
 
 
+def squad_compute_f1(a_gold, a_pred):  # type: ignore[no-untyped-def]
+    gold_toks = official_normalize_answer(a_gold).split()
+    pred_toks = official_normalize_answer(a_pred).split()
+    common = Counter(gold_toks) & Counter(pred_toks)
+    num_same = sum(common.values())
+    if len(gold_toks) == 0 or len(pred_toks) == 0:
+        # If either is no-answer, then F1 is 1 if they agree, 0 otherwise
+        return int(gold_toks == pred_toks)
+    if num_same == 0:
+        return 0
+    precision = 1.0 * num_same / len(pred_toks)
+    recall = 1.0 * num_same / len(gold_toks)
+    return (2 * precision * recall) / (precision + recall)
+
+
 def agree(prediction: str, gold: str) -> None:
     assert normalize_answer(prediction) == official_normalize_answer(prediction)
     assert exact_match(prediction, gold) == official_exact_match_score(prediction, gold)
@@ -110,6 +125,37 @@ def test_real_answers_score_as_in_the_official_script(shared_data: Callable[[str
         rng.shuffle(words)
         for prediction in (answer, other, f"The {answer}.", f"{answer} or {other}", " ".join(words), answer[:-1]):
             agree(prediction, answer)
+
+
+@given(
+    st.lists(st.sampled_from(WORDS), max_size=5).map(" ".join),
+    st.lists(st.lists(st.sampled_from(WORDS), max_size=4).map(" ".join), min_size=1, max_size=3),
+)
+@settings(max_examples=500, deadline=None)
+def test_several_golds_score_as_in_musiques_script_but_for_closed_and_empty_answers(
+    prediction: str, golds: list[str]
+) -> None:
+    normal = [official_normalize_answer(text) for text in (prediction, *golds)]
+    assume(all(normal) and not {"yes", "no", "noanswer"} & {*normal})
+    found = answer_metrics(prediction, golds)
+    assert found.f1 == pytest.approx(max(squad_compute_f1(gold, prediction) for gold in golds))
+    assert found.em == max(float(official_exact_match_score(prediction, gold)) for gold in golds)
+
+
+@pytest.mark.parametrize(
+    ("prediction", "gold", "em", "score"),
+    [
+        ("the Eiffel Tower", "Eiffel Tower", 1, 1),
+        ("Eiffel Tower, Paris", "Eiffel Tower", 0, 4 / 5),
+        ("Paris", "Eiffel Tower", 0, 0),
+        ("two two three", "two", 0, 1 / 2),
+        ("U.S.", "US", 1, 1),
+        ("yes, it is", "yes", 0, 0),
+    ],
+)
+def test_examples_computed_by_hand(prediction: str, gold: str, em: float, score: float) -> None:
+    found = answer_metrics(prediction, [gold])
+    assert (found.em, found.f1) == (em, pytest.approx(score))
 
 
 def test_long_texts_are_normalised_like_short_ones() -> None:

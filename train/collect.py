@@ -16,8 +16,8 @@ each call what it wants to know) and ``chat`` (a chat model, many questions at o
 - ``sft.jsonl``: the same as chat messages, one conversation a line, which TRL's ``SFTTrainer`` reads: in the text of
   the grammar, or with ``--form native`` as tool calls with the tools beside them
 - ``dataset`` (with ``--dataset``): ``sft.jsonl`` as a folder of the ``datasets`` library
-- ``collect.json``: the settings, and how many were left out for which reason; ``usage.jsonl``: what an episode of the
-  teacher ``chat`` cost
+- ``collect.json``: the settings, and how many were left out for which reason; ``usage.jsonl``: what the models of each
+  episode have used
 """
 
 from __future__ import annotations
@@ -194,12 +194,6 @@ def write_rows(args: Args) -> Counter[str]:
     return Counter({"kept": count}) + left_out
 
 
-def _note_usage(path: Path, agent: AutoAgent, trace: Trace) -> None:
-    used = msgspec.structs.asdict(agent.usage(trace.question.id, trace.seed))
-    with path.open("ab") as file:
-        file.write(msgspec.json.encode({"question_id": trace.question.id, "seed": trace.seed} | used) + b"\n")
-
-
 def collect(args: Args, command: list[str]) -> Counter[str]:
     """Plays what is not played yet, then filters and writes; returns how many were kept, and left out by reason."""
     args.check()
@@ -214,8 +208,6 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
         def on_episode(done: int, total: int, trace: Trace) -> None:
             nonlocal right
             right += score(trace).parts.get("answer") == 1.0
-            if isinstance(teacher, AutoAgent):
-                _note_usage(args.out / "usage.jsonl", teacher, trace)
             costs = [
                 f"{who} {spent(client.spent)}" for who, client in clients.items() if isinstance(client, ChatClient)
             ]
@@ -229,6 +221,7 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
             episodes=min(args.episodes, len(game.world.ids)) * args.samples,
             seed=args.seed,
             concurrency=args.concurrency,
+            tool_spent=tools.spent,
             command=command,
             on_episode=on_episode,
         )

@@ -18,8 +18,10 @@ RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
 
 
-def parse(kind: type[Options], program: str, description: str, argv: list[str] | None = None) -> Options:
-    """The options of a program: the dataclass's defaults, then those of ``--recipe NAME``, then the command line.
+def parse(
+    kind: type[Options], program: str, description: str, argv: list[str] | None = None, package: str = "train"
+) -> Options:
+    """The options of ``package.program``: the defaults, then those of ``--recipe NAME``, then the command line.
 
     A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises
     ``SystemExit`` with a sentence for an unknown recipe, an option in it that the program does not have, or a value of
@@ -27,7 +29,7 @@ def parse(kind: type[Options], program: str, description: str, argv: list[str] |
     """
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    parser = argparse.ArgumentParser(prog=f"python -m train.{program}", description=description)
+    parser = argparse.ArgumentParser(prog=f"python -m {package}.{program}", description=description)
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
     parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
     for name, field in fields.items():
@@ -121,6 +123,7 @@ class WorldOptions(ToolOptions):
     split: str | None = option(None, "the world's split; this, --source or --world has to be said")
     source: str | None = option(None, "a local file of questions")
     world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
+    families: str | None = option(None, "the synthetic world's question families, with commas between them (all)")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
@@ -138,7 +141,8 @@ class WorldOptions(ToolOptions):
         if self.split is None and self.source is None and self.world is None:
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
         which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
-        options |= {**which, "limit": limit}
+        families = self.families.split(",") if self.families else None
+        options |= {**which, "limit": limit, "families": families}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
         try:

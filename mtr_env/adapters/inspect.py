@@ -81,7 +81,9 @@ def play(game: Game, seed: int = 0) -> Solver:
             for spec in session.specs
         ]
         try:
-            while not session.done:
+            for _ in range(game.setup.max_steps):  # a message without a step is one whose calls Inspect refused
+                if session.done:
+                    break
                 state = await generate(state, tool_calls="none")
                 said = state.output.message
                 if not said.tool_calls:
@@ -101,9 +103,10 @@ def reward(rubric: str | Rubric = "mtr-v0") -> Scorer:
     """The rubric's total, in [0, 1]; the explanation is the episode's transcript, the metadata what adapters log."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        trace, log, unscored = _scored(state, rubric)
-        if unscored is not None:
-            return _unscored(trace, log, unscored)
+        scored = _scored(state, rubric)
+        if isinstance(scored, Score):
+            return scored
+        trace, log = scored
         return Score(value=log["reward"], answer=trace.answer, explanation=transcript(trace), metadata=log)
 
     return score
@@ -115,9 +118,10 @@ def parts(rubric: str | Rubric = "mtr-v0") -> Scorer:
     not apply."""
 
     async def score(state: TaskState, target: Target) -> Score:
-        trace, log, unscored = _scored(state, rubric)
-        if unscored is not None:
-            return _unscored(trace, log, unscored)
+        scored = _scored(state, rubric)
+        if isinstance(scored, Score):
+            return scored
+        trace, log = scored
         named = {name: value for name, value in log.items() if name not in ("reward", "unscored")}
         values = {name: float("nan") if value is None else value for name, value in named.items()}
         return Score(value=values, answer=trace.answer)
@@ -163,13 +167,15 @@ def _last_words(output: ModelOutput) -> str:
     return "" if output.stop_reason in _CUT_OFF else output.completion
 
 
-def _scored(state: TaskState, rubric: str | Rubric) -> tuple[Trace, dict[str, Any], str | None]:
-    """The episode, what is logged of it, and why it is unscored, if it is."""
+def _scored(state: TaskState, rubric: str | Rubric) -> tuple[Trace, dict[str, Any]] | Score:
+    """The episode and what is logged of it, or the score of one that is unscored."""
+    if TRACE not in state.store:
+        return Score.unscored(reason="infrastructure", explanation="Inspect ended the sample before it had its tools.")
     trace = decode(state.store.get(TRACE))
     paid = score_trace(stopped(trace), rubric)
-    return trace, episode_log(trace, paid, cut=trace.stop_reason is None), paid.unscored
-
-
-def _unscored(trace: Trace, log: dict[str, Any], why: str) -> Score:
+    log = episode_log(trace, paid, cut=trace.stop_reason is None)
+    if paid.unscored is None:
+        return trace, log
     blame = "infrastructure" if trace.stop_reason == "infrastructure" else "simulator"
-    return Score.unscored(reason=blame, answer=trace.answer, explanation=f"{why}\n\n{transcript(trace)}", metadata=log)
+    why = f"{paid.unscored}\n\n{transcript(trace)}"
+    return Score.unscored(reason=blame, answer=trace.answer, explanation=why, metadata=log)

@@ -21,13 +21,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import threading
 from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any
 
 from mtr_env.episode import Game
 from mtr_env.extras import needed
 from mtr_env.grammar.base import TASK
-from mtr_env.serving import Application, Limits, Receive, Scope, Send, hush
+from mtr_env.serving import Application, Limits, Receive, Scope, Send
 from mtr_env.session import ToolSession
 from mtr_env.trace import Trace
 from mtr_env.version import __version__
@@ -76,11 +77,9 @@ class MCPServer(Server):
     async def run_stdio(self) -> None:
         """One session over the process's standard input and output, which nothing else may write to."""
         # Files of our own: those that `stdio_server` would make close the process's when they go.
-        with (
-            open(0, encoding="utf-8", errors="replace", closefd=False) as said,
-            open(1, "w", encoding="utf-8", closefd=False) as answered,
-        ):
-            async with stdio_server(anyio.wrap_file(said), anyio.wrap_file(answered)) as (read_stream, write_stream):
+        said: Any = _lines(0)
+        with open(1, "w", encoding="utf-8", closefd=False) as answered:
+            async with stdio_server(said, anyio.wrap_file(answered)) as (read_stream, write_stream):
                 await self.run(read_stream, write_stream, self.create_initialization_options())
 
     def http(self, limits: Limits | None = None) -> Application:
@@ -88,7 +87,6 @@ class MCPServer(Server):
         from starlette.applications import Starlette
         from starlette.routing import Route
 
-        hush("mcp.server.streamable_http", "Error in standalone SSE writer")  # of every session that its client ends
         limits = limits or Limits()
         sessions = StreamableHTTPSessionManager(
             self,
@@ -103,8 +101,35 @@ class MCPServer(Server):
             async with sessions.run():
                 yield
 
-        application: Application = Starlette(routes=[Route(PATH, _Endpoint(sessions))], lifespan=lifespan)
+        # No GET, whose stream would carry what this server never says: while it is open, no session is idle.
+        route = Route(PATH, _Endpoint(sessions), methods=["POST", "DELETE"])
+        application: Application = Starlette(routes=[route], lifespan=lifespan)
         return application
+
+
+async def _lines(descriptor: int) -> AsyncIterator[str]:
+    """A file's lines. The thread that waits for them holds up nobody: whoever is told to stop need not wait for another
+    line, as with threads of anyio's."""
+    loop = asyncio.get_running_loop()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    wanted = threading.Semaphore()
+
+    def give(line: str) -> None:
+        loop.call_soon_threadsafe(lines.put_nowait, line)
+
+    def read() -> None:
+        with contextlib.suppress(RuntimeError, OSError):  # the loop is closed; nothing can be read any more
+            try:
+                with open(descriptor, encoding="utf-8", errors="replace", closefd=False) as file:
+                    while wanted.acquire() and (line := file.readline()):
+                        give(line)
+            finally:
+                give("")
+
+    threading.Thread(target=read, daemon=True).start()
+    while line := await lines.get():
+        yield line
+        wanted.release()
 
 
 class _Endpoint:

@@ -195,7 +195,8 @@ class MTREnvironment(Environment):
         self._leave()
         trace, setup = session.trace, self._game.setup
         question_id, seed = trace.question.id, trace.seed
-        self._state = State(episode_id=episode_id, question_id=question_id, seed=seed, stop_reason=trace.stop_reason)
+        name = None if episode_id is None else as_unicode(episode_id)
+        self._state = State(episode_id=name, question_id=question_id, seed=seed, stop_reason=trace.stop_reason)
         about = {
             "question_id": question_id,
             "seed": seed,
@@ -216,13 +217,13 @@ class MTREnvironment(Environment):
         """What the client is told of a step; ``over``: that it ends the episode, also one without an answer."""
         self._state.step_count = len(session.trace.steps)
         if not (over or session.done):
-            return CallToolObservation(tool_name=action.tool_name, result=result)
+            return _observation(action, result=result)
         self._state.stop_reason = session.trace.stop_reason
         self._leave()
         if not session.done:
             self._session = None
         reward, about = session.outcome()
-        return CallToolObservation(tool_name=action.tool_name, result=result, done=True, reward=reward, metadata=about)
+        return _observation(action, result=result, done=True, reward=reward, metadata=about)
 
     def _leave(self) -> None:
         if self._session is not None and not self._kept:
@@ -340,7 +341,11 @@ def _no_episode(action: CallToolAction) -> CallToolObservation:
         message="No episode is under way in this session: reset begins one. POST /reset and /step keep no session; "
         "play over the WebSocket /ws.",
     )
-    return CallToolObservation(tool_name=action.tool_name, error=error)
+    return _observation(action, error=error)
+
+
+def _observation(action: CallToolAction, **said: Any) -> CallToolObservation:
+    return CallToolObservation(tool_name=as_unicode(action.tool_name), **said)  # else OpenEnv could not send it
 
 
 def _name(game: Game) -> str:

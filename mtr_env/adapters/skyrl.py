@@ -24,6 +24,7 @@ from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log
 from mtr_env.rows import beginnings, chosen, lasting_seed
+from mtr_env.session import stopped
 from mtr_env.trace import Trace
 from mtr_env.transcript import Message, messages
 
@@ -84,7 +85,7 @@ class SkyRLEnv(BaseTextEnv):
         if not self._begun:
             return {}
         trace = self.trace
-        log = episode_log(trace, score(trace, self.game.rubric), cut=trace.stop_reason is None)
+        log = episode_log(trace, score(stopped(trace), self.game.rubric), cut=trace.stop_reason is None)
         return {name: value for name, value in log.items() if value is not None}
 
 

@@ -27,7 +27,7 @@ from mtr_env.episode import Game, Turn
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log, means
-from mtr_env.rows import Asked, Prompt, beginnings
+from mtr_env.rows import Asked, Prompt, beginnings, chosen
 from mtr_env.session import stopped
 from mtr_env.transcript import messages
 from mtr_env.vector import drive_many
@@ -93,12 +93,12 @@ class Rollouts:
             rows.append({"prompt": prompt, "question_id": question_id})
         return rows
 
-    def dataset(self, questions: int | None = None) -> Any:
-        """The first ``questions`` questions (all unless told) as a ``datasets.Dataset``."""
+    def dataset(self, questions: int | Sequence[str] | None = None) -> Any:
+        """The rows as a ``datasets.Dataset``. ``questions`` is how many (the first ones), or their ids; all unless
+        told."""
         from datasets import Dataset
 
-        ids = self.game.world.ids
-        return Dataset.from_list(self.rows(ids[: len(ids) if questions is None else questions]))
+        return Dataset.from_list(self.rows(chosen(self.game, questions)))
 
     # ---------------------------------------------------------------------------------------------------- the episodes
 

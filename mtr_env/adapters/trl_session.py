@@ -26,7 +26,7 @@ from mtr_env.adapters.trl_spec import last_words
 from mtr_env.extras import needed
 from mtr_env.registration import make_game
 from mtr_env.rows import Asked, beginnings, chosen
-from mtr_env.session import ToolSession
+from mtr_env.session import ToolSession, opening
 
 with needed("openenv", "MTRSession"):
     from openenv.core.env_server.mcp_types import Tool
@@ -92,8 +92,8 @@ class MTRSessionFactory(ResourceSessionFactory):
         self.rows: list[dict[str, Any]] = []
         """The rows of :attr:`train_dataset`: ``prompt`` (chat messages), ``question_id``."""
         self._asked = Asked()
-        for question_id, _, _ in beginnings(self.game, chosen(self.game, questions), seed):
-            prompt = ToolSession(self.game, question_id).messages
+        for question_id, stage, _ in beginnings(self.game, chosen(self.game, questions), seed):
+            prompt = opening(stage)
             self._asked.add(prompt, question_id)
             self.rows.append({"prompt": prompt, "question_id": question_id})
 

@@ -32,7 +32,7 @@ from mtr_env.methods import as_method
 from mtr_env.registration import make_game
 from mtr_env.reward_log import means
 from mtr_env.rows import beginnings, chosen, lasting_seed
-from mtr_env.session import SUBMIT, SYSTEM, ToolSession
+from mtr_env.session import SUBMIT, ToolSession, opening
 from mtr_env.tool import ToolSpec
 
 
@@ -76,8 +76,7 @@ class MTRSpec:
             members |= {"_game": game, "_question_id": question_id}
             members["_seed"] = lasting_seed(seed, question_id)
             self.environment_factory[question_id] = type("Episode", (Episode,), members)
-            prompt = [{"role": "system", "content": SYSTEM}, {"role": "user", "content": stage.prompt.user}]
-            self.rows.append({"prompt": prompt, "environment": question_id, "question_id": question_id})
+            self.rows.append({"prompt": opening(stage), "environment": question_id, "question_id": question_id})
 
     @cached_property
     def train_dataset(self) -> Any:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from mtr_env import __version__, plugs
+from mtr_env.cli import legends
+from mtr_env.evaluate.folder import UNSCORED_ALARM
 from mtr_env.grammar import GRAMMARS
 from mtr_env.lint_tools import FRAMEWORKS
 from mtr_env.policies import POLICY_NAMES
@@ -52,6 +55,26 @@ def _least(least: int) -> Callable[[str], int]:
     return number
 
 
+def _above_zero(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found {text!r}")
+    return number
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, found {text!r}")
+    return share
+
+
 def _list(item: Callable[[str], T]) -> Callable[[str], list[T]]:
     def items(text: str) -> list[T]:
         try:
@@ -90,10 +113,13 @@ def _id_or_file(text: str) -> str:
         raise argparse.ArgumentTypeError(f"there is no file {text!r}; {error}") from None
 
 
-def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: str = "") -> tuple[Group, Group]:
+def _question_arguments(
+    parser: argparse.ArgumentParser, which: str, or_file: str = "", several: bool = False
+) -> tuple[Group, Group]:
     """What chooses questions; returns the groups of all ids and of the synthetic one. ``or_file`` says which file may
-    stand in the place of an id."""
-    kind, name = (_id_or_file, "ID|FILE") if or_file else (_env_id, "ID")
+    stand in the place of an id, ``several`` that ids may be given with commas between them."""
+    kind: Callable[[str], Any]
+    kind, name = (_id_or_file, "ID|FILE") if or_file else (_list(_env_id), "ID,...") if several else (_env_id, "ID")
     parser.add_argument("id", type=kind, metavar=name, help=f"one of {', '.join(ENV_IDS)}{or_file}")
     world = parser.add_argument_group("which questions", which)
     world.add_argument("--source", metavar="FILE", help="a local file or folder in one of the upstream layouts")
@@ -109,8 +135,8 @@ def _question_arguments(parser: argparse.ArgumentParser, which: str, or_file: st
     return world, knobs
 
 
-def _world_arguments(parser: argparse.ArgumentParser, which: str) -> None:
-    world, knobs = _question_arguments(parser, which)
+def _world_arguments(parser: argparse.ArgumentParser, which: str, several: bool = False) -> None:
+    world, knobs = _question_arguments(parser, which, several=several)
     world.add_argument("--world", metavar="DIR", help="a folder of `mtr-env world build`, instead of all these")
     world.add_argument("--max-steps", type=_least(1), default=8, metavar="N", help="steps of an episode (default 8)")
     world.add_argument("--rubric", default="mtr-v0", metavar="NAME", help=f"{', '.join(RUBRICS)} (default mtr-v0)")
@@ -139,77 +165,6 @@ def _tool_arguments(parser: argparse.ArgumentParser, **others: str) -> None:
 
 _OPTIONAL = "A data set's bundled sample, unless --split or --source says otherwise."
 _REQUIRED = "Required for a data set: --split or --source (sample is not the benchmark), or --world."
-_FREEZING = """
-
-Without --record-policy the folder holds questions and tools, and the grounded
-ToolActor answers. With it, the responses to the calls of these policies (and of
-the oracle) are recorded, and the world is replayed from them alone: a call that
-nobody made is an outage. A --tool-actor of your own has to be recorded."""
-_YOUR_POLICY = """
-
-A policy of your own is module:attr; the module may lie in the current folder:
-  a function (messages, tools) -> text   called for every step; `async` if it
-                                         waits, then many episodes go on at once
-  an object that can be called so        the same
-  a class or function without arguments  called once per run, to make the policy
-  an object with for_episode(trace)      called once per episode, to make that
-                                         episode's player: memory per episode
-                                         (with `asynchronous = True` if that waits)"""
-_LEGEND = """
-
-What the report says:
-  oracle             knows the gold evidence, copies every word from what it saw
-  provable           questions that the oracle solves with EM and reward 1.0
-                     (with --noise: with this noise)
-  first-search, ...  short cuts, which should earn little; a warning says when
-                     one earns more than half of what the oracle does
-  leaks              tools whose name or description gives the answer away
-  toolset problems   an unportable name, an invalid schema, too many tools, ...
-  invalid responses  responses that break the tool's own response schema
-  annotations dropped
-                     marks of the data set that point to nothing (a sentence
-                     that is not there); `dropped` in the JSON has them all
-  relation tools that know a page's title
-                     get_director and the like, each asked about every title of
-                     its question's pages: how often those that the question
-                     needs (gold) and the others (distractors) find something.
-                     A difference near 0 is good: trying them tells nothing
-  gold answers occur in the corpus
-                     with --corpus; answers other than yes and no
-
-Why a question is not provable:
-  no search with words seen so far finds the page
-                     the oracle searches only for words that it has seen
-  no value that the tools return states the answer
-                     nothing it could read says it in the gold answer's words
-  needs N steps; M are allowed
-                     --max-steps is too small
-  reward R: PART P   right, but that part is below 1 (docs/reward.md)
-  answered without a tool call
-                     the question itself states the answer
-  its toolset was refused
-                     a leak, or a toolset problem
-
-With --actor, the simulator is audited instead of the world: each call of the
-oracle is asked of it too, and then once more in other words.
-  fields that agree  with the evidence, but for case, punctuation, order of lists
-  valid at first try responses of the model that needed no repair
-  leaks              state the final answer, of the responses to calls that did
-                     not ask for it
-  self-consistency   fields that were the same when asked in other words"""
-
-_LINT = """
-
-What a framework does with a tool:
-  refused   it raises an error, or its server answers 400
-  hidden    the model is not offered the tool
-  dropped   the model is not told a keyword of the schema; arguments are checked
-            against the whole schema all the same
-  changed   the model is told something else
-  warned    nothing but a line in a log
-It ends with 1 when a tool is refused or hidden, with --strict for any finding.
-trl is its environment_factory, verl its BaseTool: mtr_env.adapters.trl.
-make_rollout_func and mtr_env.adapters.verl show schemas as they are."""
 
 
 def build() -> argparse.ArgumentParser:
@@ -244,19 +199,29 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env run MTR-HotpotQA-v0 --split sample --policy oracle --out runs/oracle\n"
         "  mtr-env run MTR-MuSiQue-v0 --source dev.jsonl --policy my_module:MyPolicy --episodes 200 --out runs/mine\n"
         "  mtr-env run MTR-Synthetic-v0 --hops 2,3 --noise 0.1 --policy chaser --episodes 500 --out runs/noisy\n"
-        "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini",
-        _YOUR_POLICY,
+        "  mtr-env run MTR-HotpotQA-v0 --split sample --policy chat --policy-model gpt-5-mini --out runs/gpt-5-mini\n"
+        "  mtr-env run MTR-HotpotQA-v0,MTR-MuSiQue-v0 --split sample --policy oracle,chaser --out runs/table",
+        legends.YOUR_POLICY,
     )
-    _world_arguments(command, _REQUIRED)
+    _world_arguments(command, _REQUIRED, several=True)
     _tool_arguments(command)
     names = ", ".join(POLICY_NAMES)
     command.add_argument(
-        "--policy", required=True, metavar="NAME", help=f"{names}, chat, or your own as module:attr (see below)"
+        "--policy",
+        required=True,
+        type=_list(str),
+        metavar="NAME,...",
+        help=f"{names}, chat, local, or your own as module:attr (see below)",
     )
-    _option_arguments(command, plugs.PlayerOptions, "--policy chat: a model behind an OpenAI-compatible endpoint plays")
-    command.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
-    command.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
-    command.add_argument("--out", required=True, metavar="DIR", help="for traces.jsonl, summary.json and run.json")
+    title = "--policy chat: a model behind an OpenAI-compatible endpoint plays; local: a checkpoint, on this machine"
+    _option_arguments(command, plugs.PlayerOptions, title)
+    _add_amounts(command)
+    command.add_argument(
+        "--out",
+        required=True,
+        metavar="DIR",
+        help="for traces.jsonl, summary.json and run.json; with several ids or policies, of DIR/ID/POLICY",
+    )
     command.add_argument("--quiet", action="store_true", help="no progress and no notes on stderr")
     command = add(
         "score",
@@ -266,6 +231,15 @@ def build() -> argparse.ArgumentParser:
     command.add_argument("file", metavar="FILE|DIR", help="a file of traces, or the --out folder of a run")
     command.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
     command.add_argument("--json", metavar="OUT", help="also write the summary to this file")
+    _add_compare(
+        add(
+            "compare",
+            "Compares runs of the same questions, pair by pair.",
+            "  mtr-env compare runs/base runs/trained\n"
+            "  mtr-env compare runs/base runs/trained --noise-floor runs/base runs/base-seed-1000 --json compared.json",
+            legends.COMPARE,
+        )
+    )
     command = add(
         "report",
         "Writes runs as one HTML file: measures, charts, every episode, two of them side by side.",
@@ -282,7 +256,7 @@ def build() -> argparse.ArgumentParser:
         "  mtr-env audit MTR-Synthetic-v0 --hops 4 --limit 200\n"
         "  mtr-env audit MTR-Synthetic-v0 --limit 50 --actor llm --tool-model tiny \\\n"
         "    --tool-base-url http://127.0.0.1:8000/v1",
-        _LEGEND,
+        legends.AUDIT,
     )
     _world_arguments(command, _REQUIRED)
     _tool_arguments(command, tool_actor="--actor")
@@ -306,7 +280,7 @@ def build() -> argparse.ArgumentParser:
             "  mtr-env lint-tools MTR-HotpotQA-v0\n"
             "  mtr-env lint-tools MTR-Synthetic-v0 --limit 50 --framework trl,verl\n"
             "  mtr-env lint-tools tools.json --framework openai --strict",
-            _LINT,
+            legends.LINT,
         )
     )
     _add_world(
@@ -319,6 +293,36 @@ def build() -> argparse.ArgumentParser:
         )
     )
     return parser
+
+
+def _add_amounts(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how much is played")
+    amount = group.add_mutually_exclusive_group()
+    amount.add_argument("--episodes", type=_least(1), metavar="N", help="how many (default: each question once)")
+    amount.add_argument("--samples", type=_least(1), metavar="K", help="of each question, each with its own seed (1)")
+    group.add_argument("--seed", type=int, default=0, metavar="S", help="episode i has the seed S + i (default 0)")
+    group.add_argument("--max-minutes", type=_above_zero, metavar="M", help="begin no episode after so long")
+    group.add_argument("--max-tokens", type=_least(1), metavar="N", help="nor when the models have used so many tokens")
+    group.add_argument(
+        "--max-cost", type=_above_zero, metavar="USD", help="nor when so much was spent; counts all starts"
+    )
+    group.add_argument(
+        "--unscored-alarm",
+        type=_share,
+        default=UNSCORED_ALARM,
+        metavar="SHARE",
+        help=f"a larger share of unscored episodes is cried out (default {UNSCORED_ALARM})",
+    )
+
+
+def _add_compare(parser: argparse.ArgumentParser) -> None:
+    kinds = "the --out folder of a run, or a file of traces"
+    parser.add_argument("runs", nargs="+", metavar="DIR|FILE", help=f"{kinds}; each is compared with the first")
+    parser.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
+    parser.add_argument(
+        "--noise-floor", nargs="+", metavar="DIR|FILE", help="runs of one policy with different seeds (see below)"
+    )
+    parser.add_argument("--json", metavar="OUT", help="also write the comparisons to this file")
 
 
 def _add_serve(parser: argparse.ArgumentParser) -> None:
@@ -364,7 +368,7 @@ def _add_world(parser: argparse.ArgumentParser) -> None:
         "  mtr-env world build MTR-Synthetic-v0 --hops 4 --limit 200 --out worlds/four\n"
         "  mtr-env world build MTR-MuSiQue-v0 --split sample --tool-actor my_module:Actor \\\n"
         "    --record-policy oracle,chaser --out worlds/mine",
-        _FREEZING,
+        legends.FREEZING,
     )
     _question_arguments(command, _REQUIRED.replace(", or --world", ""))
     _tool_arguments(command)

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import os
 import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from mtr_env import world_build
 from mtr_env.audit import AuditReport, audit
 from mtr_env.audit_actor import ActorReport, audit_actor
-from mtr_env.cli import arguments, tables
+from mtr_env.cli import arguments, compared, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.outputs import check_html, check_json
 from mtr_env.cli.progress import Phases, Progress
@@ -23,13 +25,16 @@ from mtr_env.cli.serve import serve
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
-from mtr_env.evaluate import Summary, run, score_file, write_json
+from mtr_env.evaluate import Budget, Summary, compare_runs, run, score_file, write_json
+from mtr_env.evaluate.spending import Meter
 from mtr_env.lint_tools import LOST, LintReport, lint, read_tools
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
-from mtr_env.plugs import PlayerOptions, ToolOptions, Tools, player
+from mtr_env.plugs import MODELS, PlayerOptions, ToolOptions, Tools, player
+from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.human import Human, Quit
+from mtr_env.policies.local import LocalModel
 from mtr_env.registration import ENV_IDS, SYNTHETIC, make_game
 from mtr_env.report import build_report
 from mtr_env.reward import unscored
@@ -170,9 +175,47 @@ def _find_modules_here() -> None:
 
 def _run_run(args: argparse.Namespace) -> None:
     tools = _tools(args)
-    game = _game(args, tools.game)
     with _usage():
-        policy, name = player(args.policy, _fields(args, PlayerOptions), game, args.concurrency)
+        budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
+    pairs = list(itertools.product(args.id, args.policy))
+    runs = [_planned(args, tools, budget, *pair, of_several=len(pairs) > 1) for pair in pairs]
+    for planned in runs:
+        if len(runs) > 1:
+            print(f"--- {printable(planned.out)}")
+        _play_one(planned, tools, budget)
+
+
+class _Planned(NamedTuple):
+    """A run before it begins."""
+
+    args: argparse.Namespace
+    game: Game
+    policy: AnyPolicy
+    name: str
+    out: str
+
+
+def _planned(
+    args: argparse.Namespace, tools: Tools, budget: Budget, env_id: str, policy: str, *, of_several: bool
+) -> _Planned:
+    """One id and one policy of a command; what cannot be is said before any of them is played."""
+    one = argparse.Namespace(**{**vars(args), "id": env_id})
+    game = _game(one, tools.game)
+    with _usage():
+        found, name = player(policy, _player_options(args, policy), game, args.concurrency)
+        _check_budget(budget, found, tools)
+    out = str(Path(args.out) / env_id / policy.replace(":", ".")) if of_several else args.out
+    return _Planned(one, game, found, name, out)
+
+
+def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
+    """What was said of the model that plays; nothing for a policy beside it that is none."""
+    of_another = policy not in MODELS and any(other in MODELS for other in args.policy)
+    return PlayerOptions() if of_another else _fields(args, PlayerOptions)
+
+
+def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> None:
+    args, policy = planned.args, planned.policy
     agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
     right = scored = 0
@@ -187,21 +230,38 @@ def _run_run(args: argparse.Namespace) -> None:
 
     with progress:
         summary = run(
-            game,
+            planned.game,
             policy,
-            args.out,
-            policy_name=name,
+            planned.out,
+            policy_name=planned.name,
             episodes=args.episodes,
+            samples=args.samples,
             seed=args.seed,
             concurrency=args.concurrency,
+            budget=budget,
+            tool_spent=tools.spent,
+            unscored_alarm=args.unscored_alarm,
             command=args.argv,
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else _note,
         )
     print(tables.summary(summary))
+    if args.quiet and summary.alarm is not None:
+        _note(summary.alarm)
     spent = _spent(agent, tools)
     if spent and not args.quiet:
         _note(f"spent in this start: {', '.join(spent)}")
+
+
+def _check_budget(budget: Budget, policy: object, tools: Tools) -> None:
+    """Now rather than after the first episode."""
+    budget.check(Meter(policy, tools.spent))
+    clients = (("policy", getattr(policy, "client", None)), ("tool", tools.client))
+    for who, client in clients:
+        if budget.cost is not None and isinstance(client, ChatClient) and client.prices is None:
+            raise ValueError(f"--max-cost needs --{who}-prices IN,OUT.")
+    if budget.cost is not None and isinstance(policy, LocalModel):
+        raise ValueError("--max-cost: a local model has no price; --max-minutes and --max-tokens limit it.")
 
 
 def _spent(agent: object, tools: Tools) -> list[str]:
@@ -211,7 +271,7 @@ def _spent(agent: object, tools: Tools) -> list[str]:
 
 
 def _run_score(args: argparse.Namespace) -> None:
-    check_json(args.json, Summary, reads=[args.file])
+    check_json(args.json, Summary.__struct_fields__, reads=[args.file])
     with _usage():
         summary = score_file(args.file, args.rubric, _note)
     if args.json is not None:
@@ -227,8 +287,18 @@ def _run_report(args: argparse.Namespace) -> None:
     print(f"{printable(args.out)}: episodes {built.episodes}, runs {built.runs}, {size}; open it in a browser")
 
 
+def _run_compare(args: argparse.Namespace) -> None:
+    check_json(args.json, ["comparisons"], reads=[*args.runs, *(args.noise_floor or ())])
+    with _usage():
+        found = compare_runs(args.runs, args.rubric, noise_floor=args.noise_floor or (), say=_note)
+    if args.json is not None:
+        write_json(args.json, {"comparisons": found})
+    print("\n\n".join(map(compared.comparison, found)))
+
+
 def _run_audit(args: argparse.Namespace) -> None:
-    check_json(args.json, AuditReport, ActorReport, reads=[args.source, args.corpus, args.cassette])
+    kinds = (AuditReport.__struct_fields__, ActorReport.__struct_fields__)
+    check_json(args.json, *kinds, reads=[args.source, args.corpus, args.cassette])
     tools = _tools(args)
     game = _game(args, tools.evidence)
     if args.tool_actor is not None:
@@ -250,13 +320,12 @@ def _audit_actor(args: argparse.Namespace, game: Game, tools: Tools) -> None:
         raise UsageError("An actor is compared with the evidence itself, without noise: leave --noise out.")
     with _usage():
         actor = tools.actor(game.tool_actor)
-    client = tools.client
     with Progress("questions", args.quiet) as progress:
         report = audit_actor(
             game,
             actor,
             seed=args.seed,
-            spent=None if client is None else lambda: client.spent,
+            spent=tools.spent,
             on_question=lambda done, total: progress(done, total, ", ".join(_spent(None, tools))),
         )
     if args.json is not None:
@@ -271,7 +340,7 @@ def _run_serve(args: argparse.Namespace) -> None:
 
 
 def _run_lint_tools(args: argparse.Namespace) -> int:
-    check_json(args.json, LintReport, reads=[args.id, args.source, args.corpus, args.cassette])
+    check_json(args.json, LintReport.__struct_fields__, reads=[args.id, args.source, args.corpus, args.cassette])
     toolsets = _toolsets(args)
     with _usage():
         report = lint(toolsets, args.framework)
@@ -333,6 +402,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "play": _run_play,
     "run": _run_run,
     "score": _run_score,
+    "compare": _run_compare,
     "report": _run_report,
     "audit": _run_audit,
     "serve": _run_serve,

@@ -35,7 +35,7 @@ class Kept:
             try:
                 self._file = path.open("xb", buffering=0)
             except FileExistsError:
-                raise UsageError(f"--out {folder}: there are episodes in it already; name another folder.") from None
+                raise UsageError(f"--out {folder} has a traces.jsonl already; name another folder.") from None
 
     def __call__(self, trace: Trace) -> None:
         """An episode is over, or was left; one in which nothing was said does not count."""
@@ -87,7 +87,17 @@ def _refuse(args: argparse.Namespace, names: tuple[str, ...], why: str) -> None:
 def _over_stdio(args: argparse.Namespace, game: Game, kept: Kept) -> None:
     from mtr_env.adapters.mcp import MCPServer
 
-    asyncio.run(MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept).run_stdio())
+    server = MCPServer(game, question_id=args.question_id, seed=args.seed or 0, keep=kept)
+
+    async def play() -> None:
+        playing = asyncio.current_task()
+        assert playing is not None
+        with contextlib.suppress(NotImplementedError):  # Windows
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
+        await server.run_stdio()
+
+    with contextlib.suppress(asyncio.CancelledError):  # by SIGTERM; Ctrl-C is a KeyboardInterrupt
+        asyncio.run(play())
 
 
 def _over_http(args: argparse.Namespace, game: Game, kept: Kept, say: Say) -> None:

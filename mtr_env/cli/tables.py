@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mtr_env.audit import AuditReport
 from mtr_env.audit_actor import ActorReport, Share
 from mtr_env.evaluate import Group, Interval, Summary
+from mtr_env.evaluate.spending import UsageSummary
 from mtr_env.lint_tools import EFFECTS, FRAMEWORKS, LOST, Finding, LintReport
 from mtr_env.llm import Spent
 from mtr_env.metrics import metrics
@@ -57,7 +58,8 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _interval(interval: Interval | None) -> str:
+def interval_text(interval: Interval | None) -> str:
+    """Three decimals each; nothing for ``None``."""
     return "" if interval is None else f"[{interval[0]:.3f}, {interval[1]:.3f}]"
 
 
@@ -100,13 +102,22 @@ def spent(spent: Spent) -> str:
 
 def summary(result: Summary) -> str:
     """A run's summary: every mean with its 95% interval."""
+    parts, rates = result.part_intervals, result.rate_intervals
     rows = [("", "mean", "95% interval")]
-    rows += [(name, number(mean), _interval(result.intervals[name])) for name, mean in result.metrics.items()]
-    rows.append(("reward", number(result.reward), _interval(result.intervals["reward"])))
-    rows += [(f"  {name}", number(mean), _interval(result.part_intervals[name])) for name, mean in result.parts.items()]
+    rows += [(name, number(mean), interval_text(result.intervals[name])) for name, mean in result.metrics.items()]
+    rows.append(("reward", number(result.reward), interval_text(result.intervals["reward"])))
+    rows += [(f"  {name}", number(mean), interval_text(parts[name])) for name, mean in result.parts.items()]
     rows.append(("calls per episode", number(result.calls_per_episode), ""))
     rows.append(("correct answers per call", number(result.tool_productivity), ""))
+    rows += [(_RATE[name], number(rate), interval_text(rates[name])) for name, rate in result.rates.items()]
+    for passes in result.passes:
+        rows.append((f"pass@{passes.k}", number(passes.any), interval_text(passes.any_interval)))
+        rows.append((f"pass^{passes.k}", number(passes.all), interval_text(passes.all_interval)))
     counts = f"{result.episodes} episodes, {result.scored} scored, {result.unscored} unscored"
+    if result.samples > 1:
+        counts += f"; {result.questions} questions, up to {result.samples} samples of each"
+    if result.unplayed:
+        counts += f"; {result.unplayed} more not played, which count nowhere"
     lines = [
         _title(result),
         wrapped(f"policy {result.policy or 'unknown'}: {counts}"),
@@ -120,12 +131,36 @@ def summary(result: Summary) -> str:
         wrapped(f"stop reasons: {_counts(result.stop_reasons)}; faults: {_counts(result.faults)}"),
     ]
     lines += [wrapped(f"unscored ({count}): {reason}") for reason, count in result.unscored_reasons.items()]
+    lines += [] if result.usage is None else [wrapped(f"used: {_usage(result.usage)}")]
+    lines += [] if result.alarm is None else [wrapped(result.alarm)]
     return "\n".join(lines)
 
 
+_RATE = {
+    "truncated": "ended by max_steps",
+    "policy_fault": "with a policy fault",
+    "simulator_fault": "with a simulator fault",
+    "infrastructure_fault": "with an outage",
+    "unscored": "unscored",
+}
+
+
+def _usage(used: UsageSummary) -> str:
+    player = used.player
+    said = [] if used.tools is None else [f"tools {spent(used.tools)}"]
+    if player.requests:
+        wait = f"seconds of an episode: median {used.seconds_median:.2f}, 95% below {used.seconds_p95:.2f}"
+        of_player = Spent(player.requests, 0, player.input_tokens, player.output_tokens, player.cost)
+        said = [f"player {spent(of_player)}, {wait}", *said]
+    return "; ".join(said) or "nothing"
+
+
 def _groups(what: str, groups: Mapping[str, Group]) -> str:
-    rows = [(what, "episodes", "EM", "reward")]
-    return columns(rows + [(name, str(g.episodes), number(g.em), number(g.reward)) for name, g in groups.items()])
+    rows = [(what, "episodes", "EM", "95% interval", "reward", "95% interval")]
+    for name, g in groups.items():
+        em, reward = interval_text(g.em_interval), interval_text(g.reward_interval)
+        rows.append((name, str(g.episodes), number(g.em), em, number(g.reward), reward))
+    return columns(rows)
 
 
 def audit(report: AuditReport) -> str:
@@ -133,7 +168,7 @@ def audit(report: AuditReport) -> str:
     rows = [("policy", "EM", "95% interval", "reward", "unscored")]
     rows.append(("oracle", number(report.oracle_em), "", number(report.oracle_reward), str(report.oracle_unscored)))
     for name, cut in report.short_cuts.items():
-        rows.append((name, number(cut.em), _interval(cut.em_interval), number(cut.reward), str(cut.unscored)))
+        rows.append((name, number(cut.em), interval_text(cut.em_interval), number(cut.reward), str(cut.unscored)))
     families = [("family", "questions", "provable", "oracle EM", "oracle reward")]
     for name, family in report.families.items():
         em, reward = number(family.oracle_em), number(family.oracle_reward)
@@ -196,7 +231,7 @@ def actor_audit(report: ActorReport) -> str:
 
 
 def _share(name: str, share: Share) -> tuple[str, str, str, str]:
-    return name, number(share.share), _interval(share.interval), str(share.of)
+    return name, number(share.share), interval_text(share.interval), str(share.of)
 
 
 def _first(what: str, findings: Sequence[tuple[str, str]]) -> list[str]:

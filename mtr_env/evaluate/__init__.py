@@ -9,15 +9,25 @@ print(summary.metrics["em"], summary.intervals["em"], summary.unscored)
 
 from __future__ import annotations
 
+from mtr_env.evaluate.compare import Comparison, Difference, Flip, compare_runs
+from mtr_env.evaluate.folder import RunInfo, read_info, read_traces, traces_file, write_json
 from mtr_env.evaluate.players import load_policy
-from mtr_env.evaluate.runs import RunInfo, read_info, read_traces, run, score_file, traces_file, write_json
-from mtr_env.evaluate.summary import Group, Interval, Summary, interval, mean, mean_interval, summarize, wilson
+from mtr_env.evaluate.runs import run, score_file
+from mtr_env.evaluate.spending import Budget
+from mtr_env.evaluate.statistics import Interval, interval, mean, mean_interval, wilson
+from mtr_env.evaluate.summary import Group, Passes, Summary, summarize
 
 __all__ = [
+    "Budget",
+    "Comparison",
+    "Difference",
+    "Flip",
     "Group",
     "Interval",
+    "Passes",
     "RunInfo",
     "Summary",
+    "compare_runs",
     "interval",
     "load_policy",
     "mean",

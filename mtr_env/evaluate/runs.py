@@ -1,83 +1,46 @@
 """A run: a policy plays a world into a folder that a kill at any byte cannot spoil.
 
 The folder holds ``run.json`` (what is being played; written first), ``traces.jsonl`` (one finished episode a line,
-append-only) and ``summary.json``. Episode ``i`` plays the world's question ``i`` modulo its size with the episode seed
-``seed + i``. The summary is computed from the file, never from what was in memory, so scoring the file again gives the
-same numbers.
+append-only), ``summary.json`` and, where a model is asked, ``usage.jsonl``. Episode ``i`` plays the world's question
+``i`` modulo their number with the episode seed ``seed + i``. The summary is computed from the files, never from what
+was in memory, so scoring them again gives the same numbers.
 """
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
-from msgspec import Struct
 
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
+from mtr_env.evaluate.folder import (
+    UNSCORED_ALARM,
+    RunInfo,
+    Say,
+    cut_torn_line,
+    lock,
+    logger,
+    read_info,
+    read_traces,
+    setup_identity,
+    sort_traces,
+    traces_file,
+    write_json,
+)
 from mtr_env.evaluate.players import load_policy
+from mtr_env.evaluate.spending import Budget, Meter, read_usage, summarize_usage
+from mtr_env.evaluate.start import Start, start_now
 from mtr_env.evaluate.summary import Summary, summarize
-from mtr_env.llm.endpoint import without_credentials
+from mtr_env.llm import Spent
 from mtr_env.policies.base import AnyPolicy, is_async
 from mtr_env.reward import Rubric
 from mtr_env.rollout import aplay_many, note, play, wait
-from mtr_env.trace import Setup, Trace, decode, encode
-
-logger = logging.getLogger("mtr_env")
-
-Say = Callable[[str], None]
-
-
-class RunInfo(Struct, frozen=True):
-    """``run.json``: what a folder's traces are episodes of. ``command`` is for the reader."""
-
-    policy: str
-    seed: int
-    episodes: int
-    command: tuple[str, ...]
-    setup: Setup
-
-    def identity(self) -> dict[str, Any]:
-        """What must not change between two starts of one run."""
-        return {"policy": self.policy, "seed": self.seed, **_identity(self.setup)}
-
-
-def _identity(setup: Setup) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.structs.asdict(setup)
-    return {**fields, "world": setup.world.fingerprint}
-
-
-def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
-    """The finished episodes of a file, one at a time. A torn last line (a kill) is left out, and ``say`` told.
-
-    Raises :class:`DatasetError` that names file and line for anything else that is not a finished trace.
-    """
-    with open(path, "rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            place = f"{os.fspath(path)}, line {number}"
-            try:
-                trace = decode(line)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                if not line.endswith(b"\n"):
-                    say(f"{place}: left out, its end is missing (the run was interrupted).")
-                    return
-                raise DatasetError(
-                    f"{place}: expected an episode as `mtr-env run` writes it; {error}. {_MEND}"
-                ) from error
-            if trace.stop_reason is None:
-                raise DatasetError(f"{place}: the episode is not finished. {_MEND}")
-            yield trace
-
-
-_MEND = "Delete that line (the run's command, given again, plays its episode again), or restore the file."
+from mtr_env.trace import Trace, encode
 
 
 def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
@@ -85,68 +48,27 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
     ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
     when no episode is finished, and ``OSError``."""
     file = traces_file(path)
-    info = read_info(file.with_name("run.json"))
-    summary = summarize(read_traces(file, say), rubric, info.policy if info else None)
+    summary = _summary(file, rubric, read_info(file.with_name("run.json")), say)
     if not summary.episodes:
         raise DatasetError(f"{file} holds no finished episode.")
     return summary
 
 
-def traces_file(path: str | os.PathLike[str]) -> Path:
-    """The file of traces ``path``, or the one in the folder ``path``; raises :class:`DatasetError` for neither."""
-    file = Path(path)
-    file = file / "traces.jsonl" if file.is_dir() else file
-    if not file.exists():
-        raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.")
-    return file
-
-
-def read_info(path: Path) -> RunInfo | None:
-    """What a ``run.json`` says, ``None`` where there is no such file. Raises :class:`DatasetError` for another."""
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=RunInfo)
-    except FileNotFoundError:
-        return None
-    except msgspec.DecodeError as error:
-        raise DatasetError(f"{path}: expected what `mtr-env run` writes there; {error}.") from error
-
-
-def write_json(path: str | os.PathLike[str], value: Struct | Mapping[str, Any]) -> None:
-    """Writes JSON for people to read; a reader (or a kill) sees the old file or the new one, never a part."""
-    file = Path(path)
-    beside = file.with_name(f".{file.name}.{os.getpid()}")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
-    os.replace(beside, file)
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Holds the file for this process alone; the lock goes when the process does, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # not on this system: then nothing guards two runs against each other
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.") from None
-
-
-def _cut_torn_line(file: IO[bytes]) -> int:
-    """Cuts off what follows the last newline; returns how many bytes that were."""
-    size = end = file.seek(0, os.SEEK_END)
-    while end > 0:
-        start = max(0, end - 65536)
-        file.seek(start)
-        newline = file.read(end - start).rfind(b"\n")
-        end = start + newline + 1 if newline >= 0 else start
-        if newline >= 0:
-            break
-    if end < size:
-        file.truncate(end)
-    return size - end
-
-
-# ------------------------------------------------------------------------------------------------------------ running
+def _summary(file: Path, rubric: str | Rubric | None, info: RunInfo | None, say: Say) -> Summary:
+    """Of a file of traces; ``traces.jsonl`` of a run knows what is still to be played and what was used."""
+    summary = summarize(
+        read_traces(file, say),
+        rubric,
+        info.policy if info else None,
+        unscored_alarm=info.unscored_alarm if info else UNSCORED_ALARM,
+    )
+    if info is None or file.name != "traces.jsonl":
+        return summary
+    return msgspec.structs.replace(
+        summary,
+        unplayed=max(0, info.episodes - summary.episodes),
+        usage=summarize_usage(read_usage(file.with_name("usage.jsonl"))),
+    )
 
 
 def run(
@@ -156,58 +78,76 @@ def run(
     *,
     policy_name: str | None = None,
     episodes: int | None = None,
+    samples: int | None = None,
     seed: int = 0,
     concurrency: int = 64,
+    budget: Budget | None = None,
+    tool_spent: Callable[[], Spent] | None = None,
+    unscored_alarm: float = UNSCORED_ALARM,
     command: Sequence[str] = (),
     on_episode: Callable[[int, int, Trace], None] | None = None,
     say: Say = logger.warning,
 ) -> Summary:
-    """Plays ``episodes`` episodes (each question once unless given) into the folder ``out`` and summarizes them.
+    """Plays ``episodes`` episodes, or ``samples`` of each question (each question once unless given), into the folder
+    ``out`` and summarizes them.
 
     ``policy`` is one, or its name for :func:`~mtr_env.evaluate.players.load_policy`; ``policy_name`` stands in the
     files (for a policy without a name its class or function is named).
     Episodes that the folder holds already are not played again, so the same call goes on after an interruption, and
-    one with more ``episodes`` goes further. An asynchronous policy, and any policy where the ToolActor waits for a
-    network (``remote``), plays ``concurrency`` episodes at a time; lines are written as episodes end, and put into the
-    order of the episodes when all have. After each episode ``on_episode(done, episodes, trace)`` is called; what a
-    user should know otherwise is passed to ``say``. The result is that of an uninterrupted run, byte for byte, when
-    the policy's actions depend on the episode only (those of this package's do).
+    one with more ``episodes`` or ``samples`` goes further. An asynchronous policy, and any policy where the ToolActor
+    waits for a network (``remote``), plays ``concurrency`` episodes at a time; lines are written as episodes end, and
+    put into the order of the episodes when all have. After each episode ``on_episode(done, episodes, trace)`` is
+    called; what a user should know otherwise is passed to ``say``. The result is that of an uninterrupted run, byte for
+    byte, when the policy's actions depend on the episode only (those of this package's do).
+
+    What a policy says of an episode (``policy.usage(question_id, seed)``, as
+    :class:`~mtr_env.policies.chat.AutoAgent`'s), and what ``tool_spent`` says of the tools' model, goes to
+    ``usage.jsonl``. When the ``budget`` is used up no other episode begins: what is left is neither played nor scored,
+    ``Summary.unplayed`` counts it, and the same call plays it later. Where more than the share ``unscored_alarm`` of
+    the episodes are unscored, ``Summary.alarm`` and ``say`` say so.
 
     Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
-    for ``episodes`` below 1, ``OSError`` when it cannot be written, and what the policy raises, with a note of the
-    episode and of what is kept.
+    for ``episodes`` or ``samples`` below 1 or both, and for a budget of what the policy does not count, ``OSError``
+    when it cannot be written, and what the policy raises, with a note of the episode and of what is kept.
     """
     player = load_policy(policy, game) if isinstance(policy, str) else policy
     name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", type(policy).__qualname__)
     name = policy_name or name
     ids = game.world.ids
-    episodes = len(ids) if episodes is None else episodes
-    if episodes < 1:
-        raise ValueError(f"episodes must be at least 1, found {episodes}.")
+    episodes = _episodes(len(ids), episodes, samples)
+    budget = budget or Budget()
+    meter = Meter(player, tool_spent)
+    budget.check(meter)
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"--out is a folder, for the run's files; {str(folder)!r} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "traces.jsonl"
-    info = RunInfo(name, seed, episodes, tuple(map(without_credentials, command)), game.setup)
+    start = start_now(command)
+    info = RunInfo(name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,))
     with open(path, "a+b") as file:
-        _lock(file, path)
-        done = _resume(folder, file, info, ids, say)
+        lock(file, path)
+        done, before = _resume(folder, file, info, ids, say)
+        info = msgspec.structs.replace(info, starts=(*before, start))
         write_json(folder / "run.json", info)
         todo = [i for i in range(episodes) if i not in done]
         if todo:
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
+        usage = _open_usage(folder / "usage.jsonl", meter, budget)
         kept = episodes - len(todo)
 
         def keep(trace: Trace) -> None:
             nonlocal kept
-            file.write(encode(trace) + b"\n")
-            file.flush()
+            used = meter.line(trace.question.id, trace.seed)
+            if usage is not None:
+                _append(usage, msgspec.json.encode(used))
+            _append(file, encode(trace))
             kept += 1
             if on_episode is not None:
                 on_episode(kept, episodes, trace)
+            budget.add(used)
 
-        starts = ((ids[i % len(ids)], seed + i) for i in todo)
+        starts = _within(budget, ((ids[i % len(ids)], seed + i) for i in todo))
         try:
             if is_async(player) or getattr(game.tool_actor, "remote", False):
                 wait(_play_many(game, player, starts, concurrency, keep))
@@ -216,10 +156,57 @@ def run(
         except Exception as error:
             error.add_note(f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there.")
             raise
-        _sort(path)
-        summary = summarize(read_traces(path, say), game.rubric, name)
+        finally:
+            if usage is not None:
+                usage.close()
+        sort_traces(path)
+        summary = _summary(path, game.rubric, info, say)
         write_json(folder / "summary.json", summary)
+    if summary.unplayed:
+        say(
+            f"{folder}: {summary.unplayed} of {episodes} episodes are left unplayed, the budget of {budget.used_up()} "
+            "is used up; they count nowhere. The same command goes on with a new budget."
+        )
+    if summary.alarm is not None:
+        say(f"{folder}: {summary.alarm}")
     return summary
+
+
+def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
+    if episodes is not None and samples is not None:
+        raise ValueError("Give episodes (how many in all) or samples (of each question), not both.")
+    for name, number in (("episodes", episodes), ("samples", samples)):
+        if number is not None and number < 1:
+            raise ValueError(f"{name} must be at least 1, found {number}.")
+    return questions * (samples or 1) if episodes is None else episodes
+
+
+def _within(budget: Budget, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+    """The starts until the budget is used up."""
+    for start in starts:
+        if budget.used_up() is not None:
+            return
+        yield start
+
+
+def _open_usage(path: Path, meter: Meter, budget: Budget) -> IO[bytes] | None:
+    """The file to append to, ``None`` where nothing is counted; what it holds already counts in the budget."""
+    if not meter.counts:
+        return None
+    used = list(read_usage(path))
+    try:
+        for line in used:
+            budget.add(line)
+    except ValueError as error:
+        raise DatasetError(f"{path}: {error}") from error
+    file = open(path, "a+b")  # noqa: SIM115 - it is closed when the episodes have ended
+    cut_torn_line(file)
+    return file
+
+
+def _append(file: IO[bytes], line: bytes) -> None:
+    file.write(line + b"\n")
+    file.flush()
 
 
 def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep: Callable[[Trace], None]) -> None:
@@ -243,51 +230,26 @@ async def _play_many(
             keep(trace)
 
 
-def _sort(path: Path) -> None:
-    """Puts the lines of a file of traces into the order of their episode seeds; a kill leaves the old file or the new
-    one. So the same episodes make the same file, whichever ended first."""
-    places: list[tuple[int, int, int]] = []  # seed, start, end of a line
-    with open(path, "rb") as file:
-        start = 0
-        for line in file:
-            places.append((_SEED.decode(line).seed, start, start + len(line)))
-            start += len(line)
-        if all(a < b for a, b in pairwise(places)):
-            return
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(beside, "wb") as sorted_file:
-            for _, start, end in sorted(places):
-                file.seek(start)
-                sorted_file.write(file.read(end - start))
-    os.replace(beside, path)
-
-
-class _Seed(Struct):
-    """What a trace's place in its file follows from."""
-
-    seed: int
-
-
-_SEED = msgspec.json.Decoder(_Seed)
-
-
-def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say) -> set[int]:
-    """Which episodes the folder holds already, after a torn last line was cut off; refuses those of another run."""
+def _resume(
+    folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say
+) -> tuple[set[int], tuple[Start, ...]]:
+    """Which episodes the folder holds already, after a torn last line was cut off, and when it was started; refuses
+    those of another run."""
     path = folder / "traces.jsonl"
     if file.seek(0, os.SEEK_END) == 0:
-        return set()
+        return set(), ()
     before = read_info(folder / "run.json")
     if before is None:
         raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
     _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
-    cut = _cut_torn_line(file)
+    cut = cut_torn_line(file)
     if cut:
         say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")
     done: set[int] = set()
     for trace in read_traces(path, say):
         i = trace.seed - info.seed
         episode = f"{path} holds an episode (question {trace.question.id!r}, seed {trace.seed}) that"
-        _refuse_other(_identity(trace.setup), _identity(info.setup), f"{episode} is not of this run")
+        _refuse_other(setup_identity(trace.setup), setup_identity(info.setup), f"{episode} is not of this run")
         if i < 0 or trace.question.id != ids[i % len(ids)]:
             raise DatasetError(f"{episode} is not of this run; give another --out.")
         if i in done:
@@ -297,7 +259,7 @@ def _resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], sa
         say(f"{folder} holds {len(done)} episodes already ({info.episodes} asked for): nothing to play.")
     elif done:
         say(f"{folder} holds {len(done)} episodes already; going on.")
-    return done
+    return done, before.starts
 
 
 def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:

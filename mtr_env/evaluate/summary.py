@@ -2,70 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
 from msgspec import Struct
 
+from mtr_env.evaluate.folder import UNSCORED_ALARM
+from mtr_env.evaluate.spending import UsageSummary
+from mtr_env.evaluate.statistics import Interval, clustered_interval, interval, mean, pass_at_k, pass_hat_k
 from mtr_env.metrics import Metrics, metrics
 from mtr_env.reward import Rubric, get_rubric, score
 from mtr_env.trace import Setup, Trace
 
-Interval = tuple[float, float]
 _REASONS = 20
-_Z = 1.959963984540054  # 97.5% of the normal distribution lies below
-
-
-def mean(values: Sequence[float]) -> float | None:
-    """The mean, or ``None`` of nothing; the order of the values changes no bit of it."""
-    return math.fsum(values) / len(values) if values else None
-
-
-def wilson(successes: float, n: int) -> Interval | None:
-    """The 95% Wilson score interval of a share, ``None`` when ``n`` is 0.
-
-    >>> [round(bound, 4) for bound in wilson(8, 10)]
-    [0.4902, 0.9433]
-    """
-    if not n:
-        return None
-    share, z2 = successes / n, _Z * _Z
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = _Z / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
-    return (max(0.0, centre - half) if successes else 0.0, min(1.0, centre + half) if successes < n else 1.0)
-
-
-def mean_interval(values: Sequence[float]) -> Interval | None:
-    """A 95% interval of the mean of numbers in [0, 1], ``None`` of nothing.
-
-    The normal interval after adding two observations of 0 and two of 1 (Agresti and Coull's "plus four", for any
-    numbers in [0, 1]). So 24 rewards of 1.0 do not claim to prove a mean of exactly 1.0, as a plain normal or a
-    bootstrap interval would; it always holds the plain mean, and errs on the wide side.
-
-    >>> [round(bound, 2) for bound in mean_interval([1.0] * 24)]
-    [0.83, 1.0]
-    """
-    if not values:
-        return None
-    padded = [*values, 0.0, 0.0, 1.0, 1.0]
-    n = len(padded)
-    centre = math.fsum(padded) / n
-    half = _Z * math.sqrt(math.fsum((value - centre) ** 2 for value in padded)) / n
-    return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def interval(values: Sequence[float]) -> Interval | None:
-    """A 95% interval of the mean of numbers in [0, 1]: :func:`wilson` where each is 0 or 1, else
-    :func:`mean_interval`; ``None`` of nothing. So a number has one interval, whatever it is called.
-
-    >>> interval([1, 1, 0]) == wilson(2, 3), interval([0.5]) == mean_interval([0.5])
-    (True, True)
-    """
-    if all(value in (0, 1) for value in values):
-        return wilson(sum(values), len(values))
-    return mean_interval(values)
+RATES = ("truncated", "policy_fault", "simulator_fault", "infrastructure_fault", "unscored")
 
 
 class Group(Struct, frozen=True):
@@ -75,12 +26,27 @@ class Group(Struct, frozen=True):
     scored: int
     em: float | None
     reward: float | None
+    em_interval: Interval | None = None
+    reward_interval: Interval | None = None
+
+
+class Passes(Struct, frozen=True):
+    """Right answers of ``k`` samples: ``any`` is pass@k, the chance that at least one is right, ``all`` is pass^k, that
+    each is (unbiased estimates, a mean over the ``questions`` with ``k`` scored samples or more)."""
+
+    k: int
+    questions: int
+    any: float
+    any_interval: Interval | None
+    all: float
+    all_interval: Interval | None
 
 
 class Summary(Struct, frozen=True):
     """What came of some episodes. All means are in [0, 1], over scored episodes, and ``None`` when none is scored; a
-    part's mean is over those to which it applies. Intervals are 95% (:func:`interval`). What differs between the traces
-    (after joining files) is ``None``.
+    part's mean is over those to which it applies. Intervals are 95% and over questions
+    (:func:`~mtr_env.evaluate.statistics.clustered_interval`): samples of one question are not independent. What differs
+    between the traces (after joining files) is ``None``.
     """
 
     episodes: int
@@ -117,57 +83,107 @@ class Summary(Struct, frozen=True):
     seed: int | None
     """The smallest episode seed: the one that the run was given."""
     version: str | None
+    questions: int = 0
+    """How many different ones were played."""
+    samples: int = 1
+    """Of the question that was played most often."""
+    passes: tuple[Passes, ...] = ()
+    """For k = 1, 2, 4, ... and the number of samples; empty where each question was played once."""
+    rates: dict[str, float | None] = {}
+    """Shares of all episodes: ``truncated`` (ended by ``max_steps``), those with a fault of each blame, unscored."""
+    rate_intervals: dict[str, Interval | None] = {}
+    alarm: str | None = None
+    """What is wrong when too many episodes are unscored."""
+    unplayed: int = 0
+    """Episodes that the run was asked for and has not played, for want of budget or because it was interrupted."""
+    usage: UsageSummary | None = None
+    """What the models have used; ``None`` where none was asked."""
 
 
-class _Row(Struct, frozen=True, gc=False):
-    """What the summary needs of one episode; ``reward`` is ``None`` when it is unscored."""
+class Row(Struct, frozen=True, gc=False):
+    """What the tables need of one episode; ``reward`` is ``None`` when it is unscored, and ``why`` then says why."""
 
+    question_id: str
+    seed: int
     family: str
     hops: str
     metrics: Metrics
     reward: float | None
     parts: dict[str, float | None]
     calls: int
+    rates: tuple[float, ...]
+    """0 or 1 for each of ``RATES``."""
+    why: str = ""
+
+    def values(self) -> dict[str, float | None]:
+        """The answer metrics, the reward and its parts by name; those of an unscored episode are ``None``."""
+        measured = self.metrics._asdict() if self.reward is not None else dict.fromkeys(Metrics._fields)
+        return {**measured, "reward": self.reward, **self.parts}
 
 
-def summarize(traces: Iterable[Trace], rubric: str | Rubric | None = None, policy: str | None = None) -> Summary:
+def row_of(trace: Trace, rubric: str | Rubric | None = None) -> Row:
+    """Scores a finished trace, by its own rubric unless one is given. Raises ``ValueError`` for an unknown rubric."""
+    reward = score(trace, rubric or trace.setup.rubric)
+    question = trace.question
+    blames = {fault.blame for fault in trace.faults}
+    unscored = reward.total is None
+    rates = (
+        trace.stop_reason == "max_steps",
+        *(blame in blames for blame in ("policy", "simulator", "infrastructure")),
+        unscored,
+    )
+    return Row(
+        question.id,
+        trace.seed,
+        question.family,
+        "unknown" if question.hops is None else str(question.hops),
+        metrics(trace),
+        reward.total,
+        reward.parts,
+        trace.call_count,
+        tuple(map(float, rates)),
+        (reward.unscored or "unknown") if unscored else "",
+    )
+
+
+def summarize(
+    traces: Iterable[Trace],
+    rubric: str | Rubric | None = None,
+    policy: str | None = None,
+    *,
+    unscored_alarm: float = UNSCORED_ALARM,
+) -> Summary:
     """Scores finished traces and summarizes them; holds one trace at a time.
 
-    ``rubric`` is the one named in each trace unless given. Raises ``ValueError`` for an unknown rubric.
+    ``rubric`` is the one named in each trace unless given; ``unscored_alarm`` the share of unscored episodes above
+    which ``Summary.alarm`` says so. Raises ``ValueError`` for an unknown rubric.
     """
-    rows: list[_Row] = []
-    faults, stops, reasons = Counter[str](), Counter[str](), Counter[str]()
+    rows: list[Row] = []
+    faults, stops = Counter[str](), Counter[str]()
     setups: dict[Setup, None] = {}
-    seed: int | None = None
     for trace in traces:
-        reward = score(trace, rubric or trace.setup.rubric)
-        question = trace.question
-        hops = "unknown" if question.hops is None else str(question.hops)
-        rows.append(_Row(question.family, hops, metrics(trace), reward.total, reward.parts, trace.call_count))
+        rows.append(row_of(trace, rubric))
         faults.update([fault.kind for fault in trace.faults])
         stops[trace.stop_reason or "unfinished"] += 1
-        if reward.total is None:
-            reasons[reward.unscored or "unknown"] += 1
         setups[trace.setup] = None
-        seed = trace.seed if seed is None else min(seed, trace.seed)
     scored = [row for row in rows if row.reward is not None]
-    columns: dict[str, list[float]] = {name: [getattr(row.metrics, name) for row in scored] for name in Metrics._fields}
+    columns = {name: [getattr(row.metrics, name) for row in scored] for name in Metrics._fields}
     columns["reward"] = [row.reward for row in scored if row.reward is not None]
-    parts: dict[str, list[float]] = {name: [] for row in scored for name in row.parts}
-    for row in scored:
-        for name, value in row.parts.items():
-            if value is not None:
-                parts[name].append(value)
+    parts = list(dict.fromkeys(name for row in scored for name in row.parts))
+    rates = {name: [row.rates[i] for row in rows] for i, name in enumerate(RATES)}
     calls = sum(row.calls for row in scored)
+    reasons = Counter(row.why for row in rows if row.reward is None)
+    played = Counter(row.question_id for row in rows)
+    samples = max(played.values(), default=1)
     return Summary(
         episodes=len(rows),
         scored=len(scored),
         unscored=len(rows) - len(scored),
         metrics={name: mean(columns[name]) for name in Metrics._fields},
         reward=mean(columns["reward"]),
-        parts={name: mean(values) for name, values in parts.items()},
-        intervals={name: interval(values) for name, values in columns.items()},
-        part_intervals={name: interval(values) for name, values in parts.items()},
+        parts={name: mean([value for row in scored if (value := row.parts.get(name)) is not None]) for name in parts},
+        intervals={name: _interval(scored, values) for name, values in columns.items()},
+        part_intervals={name: _interval(scored, [row.parts.get(name) for row in scored]) for name in parts},
         calls_per_episode=calls / len(scored) if scored else None,
         tool_productivity=sum(columns["em"]) / calls if calls else None,
         faults=dict(faults.most_common()),
@@ -186,22 +202,67 @@ def summarize(traces: Iterable[Trace], rubric: str | Rubric | None = None, polic
         grammar=_common(setup.grammar for setup in setups),
         rubric=get_rubric(rubric).name if rubric is not None else _common(setup.rubric for setup in setups),
         max_steps=_common(setup.max_steps for setup in setups),
-        seed=seed,
+        seed=min((row.seed for row in rows), default=None),
         version=_common(setup.version for setup in setups),
+        questions=len(played),
+        samples=samples,
+        passes=_passes(scored, samples),
+        rates={name: mean(values) for name, values in rates.items()},
+        rate_intervals={name: _interval(rows, values) for name, values in rates.items()},
+        alarm=_alarm(rows, reasons, unscored_alarm),
     )
 
 
-def _groups(rows: Sequence[_Row], name: Callable[[_Row], str]) -> dict[str, Group]:
-    groups: dict[str, list[_Row]] = {}
+def _interval(rows: Sequence[Row], values: Sequence[float | None]) -> Interval | None:
+    """Of the mean of the values, one for each row (``None`` where there is none), clustered by question."""
+    return clustered_interval(_by_question(rows, values).values())
+
+
+def _by_question(rows: Sequence[Row], values: Sequence[float | None]) -> dict[str, list[float]]:
+    clusters: dict[str, list[float]] = {}
+    for row, value in zip(rows, values, strict=True):
+        if value is not None:
+            clusters.setdefault(row.question_id, []).append(value)
+    return clusters
+
+
+def _passes(scored: Sequence[Row], samples: int) -> tuple[Passes, ...]:
+    right = _by_question(scored, [row.metrics.em for row in scored]).values()
+    ks = [] if samples == 1 else [*(2**i for i in range(samples.bit_length()) if 2**i < samples), samples]
+    return tuple(found for k in ks if (found := _pass(k, [ems for ems in right if len(ems) >= k])) is not None)
+
+
+def _pass(k: int, questions: Sequence[Sequence[float]]) -> Passes | None:
+    some = [pass_at_k(len(ems), round(sum(ems)), k) for ems in questions]
+    every = [pass_hat_k(len(ems), round(sum(ems)), k) for ems in questions]
+    any_mean, all_mean = mean(some), mean(every)
+    if any_mean is None or all_mean is None:
+        return None
+    return Passes(k, len(questions), any_mean, interval(some), all_mean, interval(every))
+
+
+def _alarm(rows: Sequence[Row], reasons: Counter[str], threshold: float) -> str | None:
+    unscored = reasons.total()
+    if not rows or unscored / len(rows) <= threshold:
+        return None
+    return (
+        f"ALARM: {unscored} of {len(rows)} episodes ({unscored / len(rows):.1%}) are unscored, more than "
+        f"{threshold:.1%}: the means are those of the others. Most often: {reasons.most_common(1)[0][0]}"
+    )
+
+
+def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> dict[str, Group]:
+    groups: dict[str, list[Row]] = {}
     for row in rows:
         groups.setdefault(name(row), []).append(row)
     return {name: _group(groups[name]) for name in sorted(groups)}
 
 
-def _group(rows: Sequence[_Row]) -> Group:
-    rewards = [row.reward for row in rows if row.reward is not None]
-    ems = [row.metrics.em for row in rows if row.reward is not None]
-    return Group(len(rows), len(rewards), mean(ems), mean(rewards))
+def _group(rows: Sequence[Row]) -> Group:
+    scored = [row for row in rows if row.reward is not None]
+    rewards = [row.reward for row in scored if row.reward is not None]
+    ems = [row.metrics.em for row in scored]
+    return Group(len(rows), len(scored), mean(ems), mean(rewards), _interval(scored, ems), _interval(scored, rewards))
 
 
 T = TypeVar("T")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
-
-from msgspec import Struct
 
 from mtr_env import draw
 from mtr_env.grammar import Grammar, get_grammar
@@ -12,19 +11,9 @@ from mtr_env.llm.answers import Chat
 from mtr_env.policies import native, reading
 from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.native import MODES, Mode
+from mtr_env.policies.usage import EpisodeUsage, UsageBook
 from mtr_env.text import as_unicode
 from mtr_env.trace import Trace
-
-_EPISODES = 65_536  # whose use an agent remembers
-
-
-class EpisodeUsage(Struct, frozen=True):
-    """What one episode has used: answered requests, tokens, and USD (``None`` without prices)."""
-
-    requests: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cost: float | None = None
 
 
 class AutoAgent:
@@ -51,7 +40,7 @@ class AutoAgent:
         self.seed = seed
         prompt = f", prompt={native.PROMPT_VERSION}" if mode == "native" else ""
         self.name = f"auto({client.name}, {mode}{prompt}{f', seed={seed}' if seed else ''})"
-        self._usage: dict[tuple[str, int], EpisodeUsage] = {}
+        self.book = UsageBook()
 
     def for_episode(self, trace: Trace) -> AutoPlayer:
         """See :class:`~mtr_env.policies.base.AsyncEpisodicPolicy`. Raises ``ValueError`` when the episode speaks
@@ -63,7 +52,7 @@ class AutoAgent:
     def usage(self, question_id: str, seed: int) -> EpisodeUsage:
         """What the episode of this question and seed has used so far, the last time it was played here; 0 when
         65,536 others were played since."""
-        return self._usage.get((question_id, seed), EpisodeUsage())
+        return self.book.of(question_id, seed)
 
 
 class AutoPlayer:
@@ -72,15 +61,17 @@ class AutoPlayer:
     def __init__(self, agent: AutoAgent, trace: Trace) -> None:
         self._agent, self._trace = agent, trace
         self._key = trace.question.id, trace.seed
-        agent._usage.pop(self._key, None)
+        agent.book.begin(*self._key)
 
     async def __call__(self, messages: Messages, tools: Tools) -> str:
         """The model's next action."""
         agent = self._agent
         seed = draw.bits("auto", agent.seed, *self._key, reading.turn(messages)) >> 33
         offered = list(map(dict, tools)) if agent.mode == "native" else None
+        began = time.perf_counter()
         reply = await agent.client.complete(self._chat(messages), tools=offered, seed=seed)
-        self._count(reply.usage.input_tokens, reply.usage.output_tokens)
+        seconds, prices = time.perf_counter() - began, getattr(agent.client, "prices", None)
+        agent.book.add(*self._key, reply.usage.input_tokens, reply.usage.output_tokens, seconds, prices)
         return native.action_of(reply, agent.grammar) if agent.mode == "native" else reply.text
 
     def _chat(self, messages: Messages) -> list[dict[str, Any]]:
@@ -90,13 +81,3 @@ class AutoPlayer:
         turns = list(zip(texts[::2], texts[1::2], strict=True))
         trace = self._trace
         return native.chat(self._agent.grammar, trace.question.text, trace.setup.max_steps, turns)
-
-    def _count(self, read: int, written: int) -> None:
-        used = self._agent.usage(*self._key)
-        prices = getattr(self._agent.client, "prices", None)
-        cost = None if prices is None else (used.cost or 0.0) + (read * prices[0] + written * prices[1]) / 1e6
-        known = self._agent._usage
-        known.pop(self._key, None)  # so that the one used last stands last
-        known[self._key] = EpisodeUsage(used.requests + 1, used.input_tokens + read, used.output_tokens + written, cost)
-        if len(known) > _EPISODES:
-            del known[next(iter(known))]

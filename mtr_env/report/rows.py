@@ -7,7 +7,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from mtr_env.evaluate import Group, Interval, RunInfo, Summary, wilson
+from mtr_env.evaluate import Group, Interval, RunInfo, Summary
 from mtr_env.metrics import metrics
 from mtr_env.report.explain import Explanation
 from mtr_env.reward import Rubric
@@ -97,10 +97,7 @@ def _formula(rubric: Rubric) -> dict[str, Any]:
 
 
 def _bars(groups: Mapping[str, Group]) -> list[Bar]:
-    return [
-        Bar(name, group, wilson(round(group.em * group.scored), group.scored) if group.em is not None else None)
-        for name, group in groups.items()
-    ]
+    return [Bar(name, group, group.em_interval) for name, group in groups.items()]
 
 
 def labels(names: Iterable[tuple[str | None, str]]) -> list[str]:

@@ -1,0 +1,69 @@
+"""What `mtr-env compare` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from mtr_env.cli.tables import SHOWN, columns, interval_text, number, wrapped
+from mtr_env.evaluate import Comparison, Difference, Flip
+
+
+def comparison(found: Comparison) -> str:
+    """A comparison of two runs, with the first questions that flipped."""
+    lines = []
+    for name, side in (("A", found.a), ("B", found.b)):
+        counts = f"{side.episodes} episodes, {side.unscored} unscored, seed {side.seed}"
+        lines.append(wrapped(f"{name}: {side.path}, policy {side.policy or 'unknown'}: {counts}"))
+    pairs = (
+        f"pairs {found.pairs} of {found.questions} questions; left out: {found.unscored_pairs} pairs unscored in A or B"
+    )
+    lines += [
+        wrapped(f"{pairs}, {found.unpaired} episodes without a partner"),
+        "",
+        _differences("", found.measures),
+        "",
+        _differences("EM by family", found.families),
+        "",
+        _flips("right now, or more often", found.gained),
+        _flips("no longer right, or less often", found.lost),
+    ]
+    if found.measures["em"].noise is None:
+        lines.append(
+            wrapped("noise: unknown; --noise-floor DIR DIR (one policy, other seeds) or runs with --samples show it")
+        )
+    lines += [wrapped(f"note: {note}") for note in found.notes]
+    return "\n".join(lines)
+
+
+def _differences(what: str, found: Mapping[str, Difference]) -> str:
+    rows = [(what, "pairs", "A", "B", "B - A", "95% interval", "p", "noise")]
+    for name, one in found.items():
+        change = "-" if one.difference is None else f"{one.difference:+.3f}"
+        rows.append(
+            (
+                name,
+                str(one.pairs),
+                number(one.a),
+                number(one.b),
+                change,
+                interval_text(one.interval),
+                f"{one.p_value:.4f}",
+                _noise(one),
+            )
+        )
+    return columns(rows)
+
+
+def _noise(one: Difference) -> str:
+    if one.noise is None:
+        return "-"
+    return f"{one.noise:.3f}, {'within it' if one.within_noise else 'above it'}"
+
+
+def _flips(what: str, flips: Sequence[Flip]) -> str:
+    shown = ", ".join(
+        flip.question_id if {flip.a, flip.b} == {0.0, 1.0} else f"{flip.question_id} ({flip.a:.2f} to {flip.b:.2f})"
+        for flip in flips[:SHOWN]
+    )
+    more = f", and {len(flips) - SHOWN} more (--json has all)" if len(flips) > SHOWN else ""
+    return wrapped(f"{what} ({len(flips)}): {shown or 'none'}{more}")

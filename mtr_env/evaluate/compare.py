@@ -1,0 +1,304 @@
+"""Two runs of the same questions, pair by pair: what differs, how surely, and whether noise alone explains it.
+
+from mtr_env.evaluate import compare_runs
+
+(found,) = compare_runs(["runs/base", "runs/trained"])
+print(found.measures["em"].difference, found.measures["em"].interval, found.gained, found.lost)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from msgspec import Struct
+
+from mtr_env.errors import DatasetError
+from mtr_env.evaluate.folder import Say, logger, read_info, read_traces, setup_identity, traces_file
+from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
+from mtr_env.evaluate.summary import Row, row_of
+from mtr_env.metrics import Metrics
+from mtr_env.reward import Rubric, get_rubric
+
+_FREE = ("grammar", "version")  # may differ between runs that are compared, and is said
+_EQUAL = 1e-9  # what rounding makes of sums that are equal
+
+
+class Side(Struct, frozen=True):
+    """One of the runs. ``policy`` is ``None`` where no ``run.json`` says it, ``seed`` the smallest episode seed."""
+
+    path: str
+    policy: str | None
+    episodes: int
+    unscored: int
+    seed: int
+    grammar: str
+    version: str
+
+
+class Difference(Struct, frozen=True):
+    """A number of two runs over ``pairs`` of scored episodes to which it applies; ``None`` where there is none.
+
+    ``difference`` is ``b - a``; ``interval`` its 95% interval, over questions
+    (:func:`~mtr_env.evaluate.statistics.difference_interval`); ``p_value`` that of an exact sign test over the
+    questions whose mean differs. ``noise`` is how far apart two runs of one policy lie at most by their seeds alone, in
+    95 of 100 cases (``None``: nobody knows), and ``within_noise`` says that the difference is no larger.
+    """
+
+    pairs: int
+    a: float | None
+    b: float | None
+    difference: float | None
+    interval: Interval | None
+    p_value: float
+    noise: float | None = None
+    within_noise: bool | None = None
+
+
+class Flip(Struct, frozen=True):
+    """A question whose share of right answers changed from ``a`` to ``b``."""
+
+    question_id: str
+    family: str
+    a: float
+    b: float
+
+
+class Comparison(Struct, frozen=True):
+    """The run ``b`` against the run ``a``. An episode that is unscored in either makes no pair (``unscored_pairs``),
+    nor does one that the other run has not (``unpaired``)."""
+
+    a: Side
+    b: Side
+    questions: int
+    pairs: int
+    unscored_pairs: int
+    unpaired: int
+    measures: dict[str, Difference]
+    """EM, cover-EM, F1, the reward and its parts."""
+    families: dict[str, Difference]
+    """EM by family."""
+    gained: tuple[Flip, ...]
+    """Questions that ``b`` answers more often, the largest change first."""
+    lost: tuple[Flip, ...]
+    notes: tuple[str, ...]
+    """What a reader has to know: other differences of the runs, and whose noise it is."""
+
+
+Paths = Sequence[str | os.PathLike[str]]
+
+
+def compare_runs(
+    paths: Paths, rubric: str | Rubric | None = None, *, noise_floor: Paths = (), say: Say = logger.warning
+) -> tuple[Comparison, ...]:
+    """Compares each run (a folder of :func:`~mtr_env.evaluate.run`, or a file of traces) with the first.
+
+    Pairs are episodes of one question with the same seed, and the others of that question in the order of their seeds.
+    ``rubric`` scores all of them; without it each run has to have been paid by the same one. The noise comes from
+    ``noise_floor``, runs of one policy in the same world with different seeds; without them from the samples of each
+    question, where both runs have several.
+
+    Raises ``ValueError`` for fewer than two paths and an unknown rubric, :class:`DatasetError` for runs of different
+    worlds, tools, step limits or rubrics (it says what differs), for noise that shows nothing, and as
+    :func:`~mtr_env.evaluate.read_traces`.
+    """
+    if len(paths) < 2:
+        raise ValueError("A comparison needs two runs or more.")
+    first, *others = [_read(path, rubric, say) for path in paths]
+    for other in others:
+        _refuse_other(first, other)
+    noise = _noise([_read(path, rubric, say) for path in noise_floor], first) if noise_floor else None
+    return tuple(_compare(first, other, noise) for other in others)
+
+
+class _Run(Struct, frozen=True):
+    """A run's episodes, and what they have in common."""
+
+    side: Side
+    rows: list[Row]
+    identity: dict[str, Any]
+
+    def by_question(self) -> dict[str, dict[int, Row]]:
+        """By id, and by seed in order."""
+        found: dict[str, dict[int, Row]] = {}
+        for row in sorted(self.rows, key=lambda row: row.seed):
+            found.setdefault(row.question_id, {})[row.seed] = row
+        return found
+
+
+def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -> _Run:
+    file = traces_file(path)
+    info = read_info(file.with_name("run.json"))
+    rows: list[Row] = []
+    found: dict[str, set[Any]] = {}
+    for trace in read_traces(file, say):
+        rows.append(row_of(trace, rubric))
+        for name, value in setup_identity(trace.setup).items():
+            found.setdefault(name, set()).add(value)
+    if not rows:
+        raise DatasetError(f"{file} holds no finished episode.")
+    if rubric is not None:
+        found["rubric"] = {get_rubric(rubric).name}
+    for name, values in found.items():
+        if len(values) > 1:
+            raise DatasetError(f"{file} holds episodes of more than one {_said(name)}: {', '.join(map(repr, values))}.")
+    _refuse_twice(rows, os.fspath(file))
+    identity = {name: values.pop() for name, values in found.items()}
+    free = {name: identity.pop(name) for name in _FREE}
+    side = Side(
+        os.fspath(path),
+        info.policy if info else None,
+        len(rows),
+        sum(row.reward is None for row in rows),
+        min(row.seed for row in rows),
+        **free,
+    )
+    return _Run(side, rows, identity)
+
+
+def _said(name: str) -> str:
+    return {"world": "world fingerprint"}.get(name, name)
+
+
+def _refuse_twice(rows: Iterable[Row], where: str) -> None:
+    seen: set[tuple[str, int]] = set()
+    for row in rows:
+        if (row.question_id, row.seed) in seen:
+            raise DatasetError(
+                f"{where}: question {row.question_id!r} with seed {row.seed} stands there twice; the same episode "
+                "again says nothing new."
+            )
+        seen.add((row.question_id, row.seed))
+
+
+def _refuse_other(first: _Run, other: _Run) -> None:
+    differences = [
+        f"{_said(name)} is {value!r} in {first.side.path} and {other.identity[name]!r} in {other.side.path}"
+        for name, value in first.identity.items()
+        if other.identity[name] != value
+    ]
+    if differences:
+        hint = " --rubric NAME scores both by one." if first.identity["rubric"] != other.identity["rubric"] else ""
+        raise DatasetError(f"These runs cannot be compared: {'; '.join(differences)}.{hint}")
+
+
+def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
+    """The runs that show the noise, as one."""
+    for run in runs:
+        _refuse_other(first, run)
+    policies = {run.side.policy for run in runs}
+    if len(policies) > 1:
+        raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
+    rows = [row for run in runs for row in run.rows]
+    _refuse_twice(rows, "the runs that show the noise")
+    merged = _Run(runs[0].side, rows, first.identity)
+    if max(map(len, merged.by_question().values())) < 2:
+        raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")
+    return merged
+
+
+Pair = tuple[Row, Row]
+
+
+def _pairs(a: _Run, b: _Run) -> list[Pair]:
+    ours, theirs = a.by_question(), b.by_question()
+    pairs: list[Pair] = []
+    for question_id, rows in ours.items():
+        others = theirs.get(question_id, {})
+        pairs += [(rows[seed], others[seed]) for seed in rows if seed in others]
+        rest = ([rows[seed] for seed in rows if seed not in others], [others[s] for s in others if s not in rows])
+        pairs += zip(*rest, strict=False)
+    return pairs
+
+
+def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
+    every = _pairs(a, b)
+    pairs = [(x, y) for x, y in every if x.reward is not None and y.reward is not None]
+    names = dict.fromkeys([*Metrics._fields, "reward", *(name for pair in pairs for row in pair for name in row.parts)])
+    ways = (noise.rows, noise.rows) if noise else (a.rows, b.rows)
+    families: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        families.setdefault(pair[0].family, []).append(pair)
+    flips = _flips(pairs)
+    return Comparison(
+        a.side,
+        b.side,
+        questions=len({x.question_id for x, _ in pairs}),
+        pairs=len(pairs),
+        unscored_pairs=len(every) - len(pairs),
+        unpaired=len(a.rows) + len(b.rows) - 2 * len(every),
+        measures={name: _difference(pairs, name, ways) for name in names},
+        families={family: _difference(families[family], "em", ways) for family in sorted(families)},
+        gained=tuple(flip for flip in flips if flip.b > flip.a),
+        lost=tuple(flip for flip in flips if flip.b < flip.a),
+        notes=_notes(a, b, noise),
+    )
+
+
+def _difference(pairs: Sequence[Pair], name: str, ways: Sequence[Sequence[Row]]) -> Difference:
+    """Of one number; ``ways`` are the episodes that show the noise of either side."""
+    found: dict[str, list[tuple[float, float]]] = {}
+    for x, y in pairs:
+        mine, other = x.values().get(name), y.values().get(name)
+        if mine is not None and other is not None:
+            found.setdefault(x.question_id, []).append((mine, other))
+    values = [pair for those in found.values() for pair in those]
+    clusters = [[other - mine for mine, other in those] for those in found.values()]
+    changes = [math.fsum(cluster) for cluster in clusters]
+    difference = mean([change for cluster in clusters for change in cluster])
+    noise = _noise_of(ways, name, len(values)) if values else None
+    return Difference(
+        len(values),
+        mean([mine for mine, _ in values]),
+        mean([other for _, other in values]),
+        difference,
+        difference_interval(clusters),
+        sign_test(sum(change > _EQUAL for change in changes), sum(change < -_EQUAL for change in changes)),
+        noise,
+        None if noise is None or difference is None else abs(difference) <= noise,
+    )
+
+
+def _noise_of(ways: Sequence[Sequence[Row]], name: str, pairs: int) -> float | None:
+    """What 95 of 100 differences between two runs of one policy do not exceed: each side's variance within questions is
+    that of an episode, and ``pairs`` of them are averaged."""
+    variances = []
+    for rows in ways:
+        clusters: dict[str, list[float]] = {}
+        for row in rows:
+            value = row.values().get(name)
+            if value is not None:
+                clusters.setdefault(row.question_id, []).append(value)
+        variances.append(variance_within(clusters.values()))
+    known = [variance for variance in variances if variance is not None]
+    return Z * math.sqrt(sum(known) / pairs) if len(known) == len(ways) else None
+
+
+def _flips(pairs: Sequence[Pair]) -> list[Flip]:
+    questions: dict[str, list[Pair]] = {}
+    for pair in pairs:
+        questions.setdefault(pair[0].question_id, []).append(pair)
+    flips = [
+        Flip(
+            question_id,
+            those[0][0].family,
+            math.fsum(x.metrics.em for x, _ in those) / len(those),
+            math.fsum(y.metrics.em for _, y in those) / len(those),
+        )
+        for question_id, those in questions.items()
+    ]
+    changed = [flip for flip in flips if flip.a != flip.b]
+    return sorted(changed, key=lambda flip: (-abs(flip.b - flip.a), flip.question_id))
+
+
+def _notes(a: _Run, b: _Run, noise: _Run | None) -> tuple[str, ...]:
+    notes = []
+    for name in _FREE:
+        mine, other = getattr(a.side, name), getattr(b.side, name)
+        if mine != other:
+            notes.append(f"{name} is {mine} in {a.side.path} and {other} in {b.side.path}")
+    if noise is not None:
+        notes.append(f"the noise is that of the policy {noise.side.policy or 'unknown'}")
+    return tuple(notes)
