@@ -9,6 +9,7 @@ from typing import Any
 
 from mtr_env import draw
 from mtr_env.encoding import Encoder
+from mtr_env.extras import needed
 from mtr_env.grammar import Grammar, get_grammar
 from mtr_env.policies.base import Messages, Tools
 from mtr_env.policies.usage import EpisodeUsage, UsageBook
@@ -25,11 +26,9 @@ def load_local(checkpoint: str, grammar: str | Grammar = "hermes", *, temperatur
     Raises ``ImportError`` without PyTorch and transformers, ``OSError`` for a folder or id that has no checkpoint,
     ``ValueError`` as :class:`LocalModel`.
     """
-    try:
+    with needed("train", "A local model"):
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise ImportError("A local model needs PyTorch and transformers: pip install 'mtr-env[train]'.") from error
     cuda = torch.cuda.is_available()
     model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto" if cuda else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
