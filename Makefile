@@ -53,7 +53,7 @@ $(RELEASE): $(STAMP)
 
 .PRECIOUS: .venv-%/.installed
 
-demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, a quarter of an hour on two cores
+demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, 12 minutes on two cores
 	$(BIN)/python -m train.demo
 
 test: $(STAMP) ## the core tier: unit tests, doctests, README
