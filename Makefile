@@ -10,7 +10,7 @@ RELEASE := .venv/.installed-release
 APART := gem verifiers verl
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo test test-all parity lint types docs bench release clean
+.PHONY: help .venv demo report test test-all parity lint types docs bench release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -55,6 +55,10 @@ $(RELEASE): $(STAMP)
 
 demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, 12 minutes on two cores
 	$(BIN)/python -m train.demo
+
+report: $(STAMP) ## look at the world: four policies without a model play it; prints the file to open
+	$(BIN)/mtr-env run MTR-Synthetic-v0 --limit 200 --policy oracle,first-search,chaser,no-tool --out runs/look
+	$(BIN)/mtr-env report runs/look/MTR-Synthetic-v0/* --out runs/look/report.html
 
 test: $(STAMP) ## the core tier: unit tests, doctests, README
 	$(BIN)/python -m pytest
