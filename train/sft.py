@@ -19,9 +19,7 @@ from mtr_env.grammar import get_grammar
 from mtr_env.transcript import messages
 from train.filters import kept
 from train.models import adapter, load, save
-from train.names import exchange
 from train.options import TrainerOptions, option, parse
-from train.tokenizer import build
 
 
 @dataclass
@@ -44,6 +42,8 @@ def make_rows(
 ) -> tuple[list[dict[str, Any]], int]:
     """Rows of ``input_ids`` and ``labels`` (-100 where the policy did not write), and how many were too long. With
     ``names``, which draws them, the words of names are exchanged in each row."""
+    if names is not None:
+        from train.names import exchange  # it needs the extra
     encoder = Encoder(tokenizer)
     rows, too_long = [], 0
     for trace in kept(read_traces(path), least_reward):
@@ -87,6 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from train.callbacks import StopAt
+    from train.tokenizer import build
 
     model, tokenizer = load(args.model, args.max_tokens)
     names = Random(args.seed) if args.exchange_names else None
