@@ -232,7 +232,7 @@ def test_a_failing_actor_leaves_unscored_episodes_out_and_warns(write: Callable[
     game = make_game("MTR-HotpotQA-v0", source=write(FINE), tool_actor=DownActor())
     report = audit(game, short_cuts=("first-search", "no-tool"))
     assert (report.oracle_em, report.oracle_unscored) == (None, 1)
-    assert report.unprovable[0].reason == "the ToolActor failed: InfrastructureError"
+    assert report.unprovable[0].reason == "the ToolActor failed: no network"
     first_search = report.short_cuts["first-search"]
     assert (first_search.em, first_search.scored, first_search.unscored) == (None, 0, 1)
     assert report.short_cuts["no-tool"].scored == 1

@@ -345,7 +345,7 @@ def test_the_command_line_plays_a_model_and_shows_what_it_cost(
         ([], "--policy chat needs --policy-model NAME"),
         (["--policy-model", "m"], "No key: set the environment variable OPENAI_API_KEY"),
         ([*there, "--policy-prices", "1"], "expected USD per million tokens as IN,OUT"),
-        (["--policy-model", "m", "--policy-base-url", "localhost"], "base_url begins with http"),
+        (["--policy-model", "m", "--policy-base-url", "localhost"], "--policy-base-url begins with http"),
         (["--policy", "oracle", "--policy-model", "m"], "--policy-model is for --policy chat."),
         ([*there[:4], "--max-cost", "1"], "--max-cost needs --policy-prices IN,OUT."),
         (
