@@ -13,6 +13,7 @@ from mtr_env.cli import main
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.evaluate import Comparison, compare_runs, read_traces, run
+from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.statistics import difference_interval, sign_test
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.readers import NoToolGuesser
@@ -72,7 +73,9 @@ def test_a_difference_is_that_of_the_pairs_with_its_interval_and_p_value(game: G
 def test_a_run_does_not_differ_from_itself(game: Game, tmp_path: Path) -> None:
     a = played(game, tmp_path / "a", 1)
     found = compared(a, a / "traces.jsonl")
-    assert all(one.difference == 0 and one.p_value == 1 for one in found.measures.values() if one.pairs)
+    for one in found.measures.values():
+        assert one.p_value == 1
+        assert (one.difference, one.bootstrap_interval) == ((0, (0, 0)) if one.pairs else (None, None))
     assert (found.gained, found.lost) == ((), ())
 
 
@@ -88,6 +91,7 @@ def test_samples_of_one_question_are_one_cluster(game: Game, tmp_path: Path) -> 
     em = found.measures["em"]
     assert (em.pairs, found.questions) == (3 * N, N)
     assert em.interval == difference_interval([[1.0] * 3] * 2 + [[0.0] * 3] * 6)
+    assert em.bootstrap_interval == bootstrap_interval([[1.0] * 3] * 2 + [[0.0] * 3] * 6)
     assert em.p_value == sign_test(2, 0)
     assert len(found.gained) == 2
 
@@ -271,6 +275,7 @@ def test_the_command_prints_a_table_and_writes_json(game: Game, tmp_path: Path, 
     written = out.read_text()
     assert '"gained"' in written
     assert written.count('"measures"') == 2
+    assert '"bootstrap_interval"' in written
 
 
 def test_the_command_says_what_cannot_be_compared(game: Game, tmp_path: Path, capsys: Capture) -> None:

@@ -36,6 +36,7 @@ from mtr_env.evaluate import (
     summarize,
     wilson,
 )
+from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.llm import Spent
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.random_valid import RandomValid
@@ -153,6 +154,7 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
     assert set(found["parts"]) == {"answer", "contract", "provenance", "support", "economy"}
     assert set(found["intervals"]) == {"em", "cover_em", "f1", "reward"}
     assert found["intervals"]["em"] == pytest.approx([0.5101, 1.0], abs=1e-4)
+    assert found["bootstrap_intervals"] == {name: [1.0, 1.0] for name in found["intervals"]}
     assert (found["env_id"], found["policy"], found["split"]) == ("MTR-Synthetic-v0", "oracle", "sample")
     assert found["fingerprint"] == game.world.info.fingerprint
     assert (found["grammar"], found["rubric"], found["max_steps"], found["seed"]) == ("hermes", "mtr-v0", 8, 3)
@@ -160,6 +162,25 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
     assert sum(group["episodes"] for group in found["families"].values()) == 4
     assert sum(group["episodes"] for group in found["hops"].values()) == 4
     assert found["tool_productivity"] == pytest.approx(1 / found["calls_per_episode"])
+
+
+def test_a_summary_of_an_older_version_is_still_read(game: Game, tmp_path: Path) -> None:
+    summary = run(game, "oracle", tmp_path, episodes=4)
+    older: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
+    del older["bootstrap_intervals"]
+    assert msgspec.convert(older, Summary) == replace(summary, bootstrap_intervals={})
+
+
+def test_the_order_of_the_traces_changes_no_number(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=5)
+    traces = list(read_traces(tmp_path / "traces.jsonl"))
+    random.Random(0).shuffle(traces)
+    again = summarize(traces)
+    for name in ("metrics", "reward", "intervals", "bootstrap_intervals"):
+        assert getattr(again, name) == getattr(summary, name)
+    clusters = [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0, 0.0]]
+    clusters += [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0] * 5]  # question 3 is never right
+    assert summary.bootstrap_intervals["em"] == bootstrap_interval(clusters)
 
 
 def test_scoring_the_file_gives_the_numbers_of_the_run(game: Game, tmp_path: Path) -> None:
@@ -300,6 +321,7 @@ def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
         assert summary.calls_per_episode is None
         assert summary.tool_productivity is None
         assert set(summary.intervals.values()) == {None}
+        assert summary.bootstrap_intervals == dict.fromkeys(summary.intervals)
 
 
 # -------------------------------------------------------------------------------------------------------------- resume

@@ -9,6 +9,7 @@ print(summary.metrics["em"], summary.intervals["em"], summary.unscored)
 
 from __future__ import annotations
 
+from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.compare import Comparison, Difference, Flip, compare_runs
 from mtr_env.evaluate.folder import RunInfo, read_info, read_traces, traces_file, write_json
 from mtr_env.evaluate.players import load_policy
@@ -27,6 +28,7 @@ __all__ = [
     "Passes",
     "RunInfo",
     "Summary",
+    "bootstrap_interval",
     "compare_runs",
     "interval",
     "load_policy",

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env.errors import DatasetError
+from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.folder import Say, logger, read_info, read_traces, setup_identity, traces_file
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
 from mtr_env.evaluate.summary import Row, row_of
@@ -45,6 +46,8 @@ class Difference(Struct, frozen=True):
     (:func:`~mtr_env.evaluate.statistics.difference_interval`); ``p_value`` that of an exact sign test over the
     questions whose mean differs. ``noise`` is how far apart two runs of one policy lie at most by their seeds alone, in
     95 of 100 cases (``None``: nobody knows), and ``within_noise`` says that the difference is no larger.
+    ``bootstrap_interval`` stands there for comparison with other tools
+    (:func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`); ``interval`` is the one to report.
     """
 
     pairs: int
@@ -55,6 +58,7 @@ class Difference(Struct, frozen=True):
     p_value: float
     noise: float | None = None
     within_noise: bool | None = None
+    bootstrap_interval: Interval | None = None
 
 
 class Flip(Struct, frozen=True):
@@ -258,6 +262,7 @@ def _difference(pairs: Sequence[Pair], name: str, ways: Sequence[Sequence[Row]])
         sign_test(sum(change > _EQUAL for change in changes), sum(change < -_EQUAL for change in changes)),
         noise,
         None if noise is None or difference is None else abs(difference) <= noise,
+        bootstrap_interval(clusters),
     )
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.folder import UNSCORED_ALARM
 from mtr_env.evaluate.spending import UsageSummary
 from mtr_env.evaluate.statistics import Interval, clustered_interval, interval, mean, pass_at_k, pass_hat_k
@@ -98,6 +99,9 @@ class Summary(Struct, frozen=True):
     """Episodes that the run was asked for and has not played, for want of budget or because it was interrupted."""
     usage: UsageSummary | None = None
     """What the models have used; ``None`` where none was asked."""
+    bootstrap_intervals: dict[str, Interval | None] = {}
+    """For comparison with other tools, those of the metrics and the reward by
+    :func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`; ``intervals`` are the ones to report."""
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -171,6 +175,7 @@ def summarize(
     columns["reward"] = [row.reward for row in scored if row.reward is not None]
     parts = list(dict.fromkeys(name for row in scored for name in row.parts))
     rates = {name: [row.rates[i] for row in rows] for i, name in enumerate(RATES)}
+    clusters = {name: _by_question(scored, values).values() for name, values in columns.items()}
     calls = sum(row.calls for row in scored)
     reasons = Counter(row.why for row in rows if row.reward is None)
     played = Counter(row.question_id for row in rows)
@@ -182,7 +187,7 @@ def summarize(
         metrics={name: mean(columns[name]) for name in Metrics._fields},
         reward=mean(columns["reward"]),
         parts={name: mean([value for row in scored if (value := row.parts.get(name)) is not None]) for name in parts},
-        intervals={name: _interval(scored, values) for name, values in columns.items()},
+        intervals={name: clustered_interval(those) for name, those in clusters.items()},
         part_intervals={name: _interval(scored, [row.parts.get(name) for row in scored]) for name in parts},
         calls_per_episode=calls / len(scored) if scored else None,
         tool_productivity=sum(columns["em"]) / calls if calls else None,
@@ -210,6 +215,7 @@ def summarize(
         rates={name: mean(values) for name, values in rates.items()},
         rate_intervals={name: _interval(rows, values) for name, values in rates.items()},
         alarm=_alarm(rows, reasons, unscored_alarm),
+        bootstrap_intervals={name: bootstrap_interval(those) for name, those in clusters.items()},
     )
 
 
