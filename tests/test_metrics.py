@@ -9,6 +9,7 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -140,6 +141,90 @@ def test_several_golds_score_as_in_musiques_script_but_for_closed_and_empty_answ
     found = answer_metrics(prediction, golds)
     assert found.f1 == pytest.approx(max(squad_compute_f1(gold, prediction) for gold in golds))
     assert found.em == max(float(official_exact_match_score(prediction, gold)) for gold in golds)
+
+
+class Published(NamedTuple):
+    """A prediction with its gold answers for each question, and the mean EM and F1 in per cent that were published."""
+
+    answers: list[tuple[str, list[str]]]
+    em: float | None
+    f1: float | None
+
+
+T5 = "google-research/text-to-text-transfer-transformer, t5/evaluation/metrics_test.py"
+ALLENNLP = "allenai/allennlp-models, tests/rc/metrics/squad_em_and_f1_test.py"
+ORB = "allenai/allennlp-models, tests/rc/evaluations/orb_eval_test.py"
+DSPY = "stanfordnlp/dspy, docstrings of dspy/evaluate/metrics.py"
+CARD = "huggingface/evaluate, metrics/squad/README.md"
+TORCHMETRICS = "Lightning-AI/torchmetrics, tests/unittests/text/_inputs.py"
+PUBLISHED = {
+    f"{CARD}, perfect match": Published([("1976", ["1976"])], 100, 100),
+    f"{CARD}, no match": Published([("1999", ["1976"])], 0, 0),
+    f"{CARD}, partial match": Published(
+        [
+            ("1976", ["1976"]),
+            ("Beyonce", ["Beyoncé and Bruno Mars"]),
+            ("climate change", ["climate change"]),
+        ],
+        66.66666666666667,
+        66.66666666666667,
+    ),
+    f"{TORCHMETRICS}, mismatch": Published([("Hello", ["World"])], 0, 0),
+    f"{ALLENNLP}, one": Published([("this is the best span", ["this is a good span", "something irrelevant"])], 0, 75),
+    f"{ALLENNLP}, two": Published(
+        [
+            ("this is the best span", ["this is a good span", "something irrelevant"]),
+            ("this is another span", ["this is another span", "this one is less perfect"]),
+        ],
+        50,
+        87.5,
+    ),
+    f"{ORB}, SQuAD 1.1, articles": Published([("td", ["the td"])], 100, 100),
+    f"{ORB}, SQuAD 1.1, many articles": Published([("the a NOT an ARTICLE the an a", ["NOT ARTICLE"])], 100, 100),
+    f"{ORB}, SQuAD 1.1, case": Published([("This was a triumph", ["tHIS Was A TRIUMPH"])], 100, 100),
+    f"{ORB}, SQuAD 2.0": Published([("This was a triumph", ["a triumph"])], 0, 50),
+    f"{ORB}, SQuAD 2.0, silent": Published([("", ["news"])], 0, 0),
+    f"{ORB}, SQuAD 2.0, unanswerable": Published([("news", [""])], 0, 0),
+    f"{T5}, same": Published([("this is a string", ["", "this is a string"])], 100, 100),
+    f"{T5}, different": Published([("", ["this is a string", "this is a string"])], 0, 0),
+    f"{T5}, big": Published(
+        [
+            ("‘a big  Moose!‘", ["big moose", "hippo"]),
+            ("wrong", ["correct1"]),
+            ("correct2.2", ["correct2.1", "correct2.2"]),
+            ("c", ["a", "b"]),
+        ],
+        25,
+        35,
+    ),
+    f"{T5}, small": Published([("abd", ["abc abd", "$$$$"])], 0, 100 * 2 / 3),
+    f"{DSPY}, EM": Published([("The Eiffel Tower", ["Eiffel Tower", "Louvre"])], 100, None),
+    f"{DSPY}, EM, case": Published([("paris", ["Paris"])], 100, None),
+    f"{DSPY}, F1": Published([("Eiffel Tower is in Paris", ["Paris"])], None, 33),
+    f"{DSPY}, F1, articles": Published([("the Eiffel Tower", ["Eiffel Tower"])], None, 100),
+    f"{DSPY}, HotpotQA's F1": Published([("yes", ["no"])], None, 0),
+    f"{DSPY}, HotpotQA's F1, the other way": Published([("no", ["yes"])], None, 0),
+}
+
+
+@pytest.mark.parametrize("where", PUBLISHED)
+def test_published_examples_score_as_published(where: str) -> None:
+    """All that were found with the numbers of SQuAD's official script, or of a port of it: the card of Hugging Face's
+    metric, which wraps the script, and tests of TorchMetrics, AllenNLP and T5. HotpotQA, MuSiQue and 2WikiMultiHopQA
+    publish scripts; no example with its numbers was found but DSPy's, of a port of HotpotQA's rule for yes and no.
+    One is left out: SQuAD 2.0 pays silence on an unanswerable question, which no world of ours has, and for which
+    HotpotQA's script has an F1 of 0.
+    """
+    answers, em, score = PUBLISHED[where]
+    found = [answer_metrics(prediction, golds) for prediction, golds in answers]
+    if em is not None:
+        assert 100 * sum(one.em for one in found) / len(found) == pytest.approx(em)
+    if score is not None:
+        published_to = 0.5 if where.startswith(DSPY) else 1e-6  # two decimals of a share
+        assert 100 * sum(one.f1 for one in found) / len(found) == pytest.approx(score, abs=published_to)
+    for prediction, golds in answers:
+        for gold in golds:
+            agree(prediction, gold)
 
 
 @pytest.mark.parametrize(
