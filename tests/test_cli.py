@@ -158,16 +158,52 @@ def test_an_alarm_is_cried_out_and_a_budget_is_said(
     (tmp_path / "flaky_policy.py").write_text(FLAKY)
     monkeypatch.chdir(tmp_path)
     argv = ["run", "MTR-Synthetic-v0", "--limit", "5", "--policy", "flaky_policy:Flaky"]
-    assert main([*argv, "--max-cost", "0.6", "--out", "a"]) == 0
+    assert main([*argv, "--max-cost", "0.6", "--out", "a"]) == 1
     out, err = capsys.readouterr()
     assert "3 episodes, 0 scored, 3 unscored; 2 more not played, which count nowhere" in out
     assert "used: player 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
     assert "2 of 5 episodes are left unplayed, the budget of 0.6 USD (0.7500 used)" in err
     assert "ALARM: 3 of 3 episodes (100.0%) are unscored, more than 5.0%" in err
-    assert main([*argv, "--unscored-alarm", "1", "--out", "b"]) == 0
+    assert main([*argv, "--unscored-alarm", "1", "--out", "b"]) == 1
     assert "ALARM" not in "".join(capsys.readouterr())
-    assert main([*argv, "--quiet", "--out", "c"]) == 0
+    assert main([*argv, "--quiet", "--out", "c"]) == 1
     assert capsys.readouterr().err.startswith("mtr-env: ALARM: 5 of 5")
+
+
+def test_a_run_without_a_scored_episode_ends_with_1_and_so_does_its_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    (tmp_path / "flaky_policy.py").write_text(FLAKY)
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "MTR-Synthetic-v0", "--limit", "3", "--quiet", "--policy"]
+    assert main([*argv, "flaky_policy:Flaky,oracle", "--unscored-alarm", "1", "--out", "two"]) == 1
+    folder = "two/MTR-Synthetic-v0/flaky_policy.Flaky"
+    said = f"mtr-env: {folder}: not one episode is scored.\n"
+    assert capsys.readouterr().err == said
+    assert score_file("two/MTR-Synthetic-v0/oracle").scored == 3, "the others are played all the same"
+    assert main(["score", folder, "--json", "scored.json"]) == 1
+    assert capsys.readouterr().err == said
+    assert json.loads((tmp_path / "scored.json").read_text())["scored"] == 0
+    # The budget was used up in an earlier start: nothing is played.
+    budget = ["--max-cost", "0.6", "--out", "spent"]
+    assert main([*argv, "flaky_policy:Flaky", *budget]) == main([*argv, "flaky_policy:Flaky", *budget]) == 1
+    assert capsys.readouterr().err.endswith("mtr-env: spent: not one episode is scored.\n")
+
+
+def test_one_scored_episode_is_a_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    once = """        if not vars(self).setdefault("asked", []):
+            self.asked.append(1)
+            return "<answer>x</answer>"
+"""
+    raises = "        raise InfrastructureError"
+    (tmp_path / "once_policy.py").write_text(FLAKY.replace(raises, once + raises))
+    monkeypatch.chdir(tmp_path)
+    argv = ["run", "MTR-Synthetic-v0", "--limit", "5", "--policy", "once_policy:Flaky", "--out", "a"]
+    assert main(argv) == main(["score", "a"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("5 episodes, 1 scored, 4 unscored") == 2
+    assert "ALARM: 4 of 5" in err
+    assert "not one" not in err
 
 
 def test_another_policy_into_the_same_folder_is_an_error(tmp_path: Path, capsys: Capture) -> None:

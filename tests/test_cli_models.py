@@ -189,7 +189,7 @@ def test_each_model_has_its_own_key_its_own_settings_and_its_own_account(
         argv = ["run", "MTR-Synthetic-v0", "--limit", "2", "--out", str(tmp_path / "out"), *model(server)]
         argv += ["--tool-key-variable", "TOOL_KEY", "--tool-temperature", "none", "--tool-prices", "1,1"]
         mine = ["--policy", "chat", "--policy-model", "p", "--policy-base-url", playing.url.replace("//", "//bob:PW@")]
-        assert main([*argv, *mine]) == 0  # with credentials in the URL, these are sent and not the key
+        assert main([*argv, *mine]) == 1  # with credentials in the URL, these are sent and not the key
         assert "0 scored, 2 unscored" in " ".join(capsys.readouterr().out.split())
         assert "PW" not in (tmp_path / "out" / "run.json").read_text()
         mine[-1:] = [playing.url, "--policy-key-variable", "POLICY_KEY", "--policy-temperature", "0.5"]
@@ -215,6 +215,6 @@ def test_a_model_without_paragraphs_to_answer_from_is_a_mistake_of_the_set_up(
     run = ["run", "MTR-Bamboogle-v0", "--source", str(source), "--policy", "first-search", "--quiet"]
     assert main([*run, *model(server), "--out", str(tmp_path / "a")]) == 2
     assert "--knowledge closed_book" in capsys.readouterr().err
-    server.content = lambda body: '{"status": "not_found", "results": []}'
+    server.content = lambda body: '{"status": "not_found", "message": "No page.", "results": []}'
     assert main([*run, *model(server), "--knowledge", "closed_book", "--out", str(tmp_path / "b")]) == 0
     assert server.requests > 0

@@ -16,7 +16,7 @@ from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.outputs import check_html, check_json
 from mtr_env.cli.progress import Phases, Progress
 from mtr_env.cli.resolve import as_options, check_which, fields_of, game_of, note, options_of, spent_by, tools_of, usage
-from mtr_env.cli.runs import run_policies
+from mtr_env.cli.runs import exit_code, run_policies
 from mtr_env.cli.serve import serve
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
@@ -91,13 +91,14 @@ def _run_play(args: argparse.Namespace) -> None:
     print(f"\n{tables.episode(trace, game.rubric)}\n(question {printable(trace.question.id)}, seed {seed})")
 
 
-def _run_score(args: argparse.Namespace) -> None:
+def _run_score(args: argparse.Namespace) -> int:
     check_json(args.json, Summary.__struct_fields__, reads=[args.file])
     with usage():
         summary = score_file(args.file, args.rubric, note)
     if args.json is not None:
         write_json(args.json, summary)
     print(tables.summary(summary))
+    return exit_code(summary, args.file)
 
 
 def _run_report(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from mtr_env.cli import tables
 from mtr_env.cli.progress import Progress
 from mtr_env.cli.resolve import fields_of, game_of, note, spent_by, tools_of, usage
 from mtr_env.episode import Game
-from mtr_env.evaluate import Budget, run
+from mtr_env.evaluate import Budget, Summary, run
 from mtr_env.evaluate.spending import Meter
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
@@ -24,17 +24,28 @@ from mtr_env.trace import Trace
 from mtr_env.transcript import printable
 
 
-def run_policies(args: argparse.Namespace) -> None:
-    """Every policy in every world that the arguments name, one after another."""
+def run_policies(args: argparse.Namespace) -> int:
+    """Every policy in every world that the arguments name, one after another; returns 1 when of one of them not one
+    episode is scored: there is no number then, and nobody who waits for one should be told that all went well."""
     tools = tools_of(args)
     with usage():
         budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
     pairs = list(itertools.product(args.id, args.policy))
     runs = [_planned(args, tools, budget, *pair, of_several=len(pairs) > 1) for pair in pairs]
+    code = 0
     for planned in runs:
         if len(runs) > 1:
             print(f"--- {printable(planned.out)}")
-        _play_one(planned, tools, budget)
+        code |= exit_code(_play_one(planned, tools, budget), planned.out)
+    return code
+
+
+def exit_code(summary: Summary, where: str) -> int:
+    """0, or 1 after saying that none of the episodes that lie there is scored."""
+    if summary.scored:
+        return 0
+    note(f"{where}: not one episode is scored.")
+    return 1
 
 
 class _Planned(NamedTuple):
@@ -66,7 +77,7 @@ def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
     return PlayerOptions() if of_another else fields_of(args, PlayerOptions)
 
 
-def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> None:
+def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> Summary:
     args, policy = planned.args, planned.policy
     agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
@@ -103,6 +114,7 @@ def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> None:
     spent = spent_by(agent, tools)
     if spent and not args.quiet:
         note(f"spent in this start: {', '.join(spent)}")
+    return summary
 
 
 def _check_budget(budget: Budget, policy: object, tools: Tools) -> None:
