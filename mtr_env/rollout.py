@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Any, TypeVar
 
+from mtr_env import collector
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Turn, cut_short
 from mtr_env.errors import InfrastructureError, MTRError
@@ -113,24 +114,26 @@ async def aplay_many(
     """Plays ``episodes``, pairs of question id and seed, and yields each trace as its episode ends.
 
     At most ``concurrency`` episodes are under way, and no more than that wait to be taken, so memory does not grow with
-    their number (they may be a generator). When an episode raises (a bug of the policy, an unknown question), no other
+    their number (they may be a generator); the garbage collector looks less often meanwhile
+    (:mod:`mtr_env.collector`). When an episode raises (a bug of the policy, an unknown question), no other
     begins; those under way end and are yielded, and then it is raised, with a note of the question and the seed.
     Whoever leaves the loop early wraps it in ``contextlib.aclosing``, so that the episodes under way end there.
     """
     if concurrency < 1:
         raise ValueError(f"concurrency must be at least 1, found {concurrency}.")
     playing = _Playing(game, policy, episodes, concurrency)
-    try:
-        playing.begin()
-        while playing.tasks or playing.ended:
-            while playing.ended:
-                yield playing.ended.popleft()
-                playing.begin()
-            playing.changed.clear()
-            if playing.tasks:
-                await playing.changed.wait()
-    finally:
-        await playing.stop()
+    with collector.seldom(concurrency):
+        try:
+            playing.begin()
+            while playing.tasks or playing.ended:
+                while playing.ended:
+                    yield playing.ended.popleft()
+                    playing.begin()
+                playing.changed.clear()
+                if playing.tasks:
+                    await playing.changed.wait()
+        finally:
+            await playing.stop()
     if playing.failures:
         first, *others = playing.failures
         if others:

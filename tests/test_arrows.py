@@ -26,7 +26,7 @@ LAYERS = (
     "recording",
     "toolmakers toolactors worlds " + APART,
     "episode",
-    "env vector session rollout rows policies spaces transcript encoding world_files frozen",
+    "env vector session collector rollout rows policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
     "adapters testing serving evaluate plugs audit audit_actor lint_tools report world_build cli __main__",

@@ -486,9 +486,8 @@ def test_many_episodes_take_little_more_than_the_ideal_time(episodes: int, most:
         ours.append(seconds(game, episodes, episodes) / 0.2)
         print(f"{episodes} episodes: {ours[-1]:.2f} x the ideal 0.2 s; a bare asyncio loop {bare[-1]:.2f} x")
     # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal; it takes longer where the machine
-    # is slower or busy. Episodes take 1.1 and 1.9 bare loops, half of the difference for the collector, which looks at
-    # 15 objects of each that waits (12 of a bare one). So 3.5 holds where a bare loop takes no more than 1.8.
-    assert min(ours) <= max(most, {1000: 1.25, 10_000: 2.2}[episodes] * min(bare))
+    # is slower or busy, and so may we.
+    assert min(ours) <= max(most, {1000: 1.25, 10_000: 1.8}[episodes] * min(bare))
 
 
 class Asks:
