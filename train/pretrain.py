@@ -30,7 +30,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -66,6 +66,7 @@ class Args:
     batch_tokens: int = option(4480, "tokens a step")
     lr: float = option(3e-3, "peak learning rate")
     seed: int = option(0, "weights and data follow from it")
+    families: str | None = option(None, "the multi-hop questions' families, with commas between them (all)")
     width: int = option(128, "size of the hidden states")
     layers: int = option(4, "transformer blocks")
     heads: int = option(4, "attention heads")
@@ -132,12 +133,12 @@ Pieces = list[tuple[str, bool]]  # a text in pieces, and whether one that has re
 class Author:
     """Writes the rows that are text, without end."""
 
-    def __init__(self, seed: int, second: bool = False) -> None:
+    def __init__(self, seed: int, second: bool = False, families: Sequence[str] | None = None) -> None:
         self.tokenizer = build()
         self.random = Random(seed)
         self.second = second
         """Whether these are the rows of the second command."""
-        world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000).world
+        world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000, families=families).world
         self.questions = (world.question(question_id) for question_id in world.ids)
         self.kinds = {self.reading: 1, self.remembering: 2, self.using: 1, self.decomposing: 1, self.following: 4}
         if second:
@@ -397,7 +398,8 @@ def main(argv: list[str] | None = None) -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.95), weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, args.steps))
     generator = torch.Generator().manual_seed(args.seed)
-    author = Author(args.seed, second=args.start is not None)
+    families = args.families.split(",") if args.families else None
+    author = Author(args.seed, second=args.start is not None, families=families)
     started = time.perf_counter()
     for step in range(args.steps):
         length = LENGTHS[step % len(LENGTHS)]
