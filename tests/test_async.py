@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
@@ -14,6 +13,7 @@ import pytest
 from chat_server import ChatServer
 from gymnasium.vector import AutoresetMode
 
+from benchmarks.waiting import IDEAL, SECONDS, Asks, bare_requests, bare_seconds, game_of, growth, seconds, warm_game
 from mtr_env import draw
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Turn
@@ -416,119 +416,43 @@ def test_which_policies_have_to_be_awaited() -> None:
 
 # --------------------------------------------------------------------------------------------------------------- speed
 
-ACTIONS = [SEARCH % word for word in ("a", "b", "c", "d")] + ["<answer>x</answer>"]
-
-
-class Slow:
-    """50 ms a response."""
-
-    name = "slow"
-    response = Response({"status": "ok", "results": [{"title": "A page", "snippet": "One sentence."}]}, ("p0",))
-
-    def respond(self, *request: Any) -> Response:
-        raise AssertionError("asked in the synchronous form")
-
-    async def arespond(self, request: ToolRequest) -> Response:
-        await asyncio.sleep(0.05)
-        return self.response
-
-
-def scripted(messages: Any, tools: Any) -> str:
-    return ACTIONS[len(messages) // 2 - 1]
-
-
-def seconds(game: Game, episodes: int, concurrency: int) -> float:
-    async def main() -> None:
-        ids = game.world.ids
-        starts = ((ids[i % len(ids)], i) for i in range(episodes))
-        played = 0
-        async for trace in aplay_many(game, scripted, starts, concurrency=concurrency):
-            assert len(trace.steps) == 5
-            played += 1
-        assert played == episodes
-
-    began = time.perf_counter()
-    asyncio.run(main())
-    return time.perf_counter() - began
-
-
-def bare_seconds(episodes: int) -> float:
-    async def one() -> None:
-        for _ in range(4):
-            await asyncio.sleep(0.05)
-
-    async def main() -> None:
-        await asyncio.gather(*[one() for _ in range(episodes)])
-
-    began = time.perf_counter()
-    asyncio.run(main())
-    return time.perf_counter() - began
-
-
-def warm_game() -> Game:
-    game = make_game("MTR-Synthetic-v0", limit=64, tool_actor=Slow())
-    seconds(game, 128, 128)
-    return game
-
 
 def test_200_episodes_of_four_slow_calls_take_little_more_than_one() -> None:
     game = warm_game()
-    assert min(seconds(game, 200, 200) for _ in range(3)) < 2 * 0.2  # one after the other: 40 s
+    assert min(seconds(game, 200) for _ in range(3)) < 2 * IDEAL  # one after the other: 40 s
 
 
 @pytest.mark.stress
-@pytest.mark.parametrize(("episodes", "most"), [(1000, 1.3), (10_000, 3.5)])
-def test_many_episodes_take_little_more_than_the_ideal_time(episodes: int, most: float) -> None:
+@pytest.mark.parametrize(
+    ("episodes", "most", "quiet", "beside_bare"), [(1000, 1.3, 1.2, 1.25), (10_000, 3.5, 2.4, 1.8)]
+)
+def test_many_episodes_take_little_more_than_the_ideal_time(
+    episodes: int, most: float, quiet: float, beside_bare: float
+) -> None:
     game = warm_game()
-    ours, bare = [], []
-    for _ in range(7):
-        bare.append(bare_seconds(episodes) / 0.2)
-        ours.append(seconds(game, episodes, episodes) / 0.2)
-        print(f"{episodes} episodes: {ours[-1]:.2f} x the ideal 0.2 s; a bare asyncio loop {bare[-1]:.2f} x")
-    # The targets were set where a bare loop took 1.05 and 1.4 to 2.1 times the ideal; it takes longer where the machine
-    # is slower or busy, and so may we.
-    assert min(ours) <= max(most, {1000: 1.25, 10_000: 1.8}[episodes] * min(bare))
-
-
-class Asks:
-    """One request to a chat endpoint for each call."""
-
-    name = "asks"
-
-    def __init__(self, client: ChatClient) -> None:
-        self.client = client
-
-    def respond(self, *request: Any) -> Response:
-        raise AssertionError("asked in the synchronous form")
-
-    async def arespond(self, request: ToolRequest) -> Response:
-        completion = await self.client.complete([{"role": "user", "content": request.key.call}])
-        return Response({"status": "ok", "results": [{"title": "A page", "snippet": completion.text}]}, ("p0",))
+    times = [(bare_seconds(episodes) / IDEAL, seconds(game, episodes) / IDEAL) for _ in range(7)]
+    bare, ours = (min(column) for column in zip(*times, strict=True))
+    found = f"{episodes} episodes took {ours:.2f} x the ideal 0.2 s, a bare asyncio loop {bare:.2f} x"
+    print(found)
+    # Where a loop that only sleeps leaves us a tenth of the ideal time (1,000 episodes) or half of its own (10,000), we
+    # meet the target. Where it leaves less, the machine is too slow or busy to say: then we are held to that loop.
+    if ours > most and bare > quiet:
+        assert ours <= beside_bare * bare, found
+        pytest.skip(f"the machine is too slow or busy for the target of {most} x: {found} (at most {quiet} x is quiet)")
+    assert ours <= most, found
 
 
 @pytest.mark.stress
 def test_over_http_episodes_take_as_long_as_the_requests_that_they_make() -> None:
-    def bare_requests(client: ChatClient, episodes: int) -> float:
-        async def one(number: int) -> None:
-            for word in ("a", "b", "c", "d"):
-                await client.complete([{"role": "user", "content": f'["search",{{"query":"{word}"}}]'}])
-
-        async def main() -> None:
-            await asyncio.gather(*[one(number) for number in range(episodes)])
-
-        began = time.perf_counter()
-        asyncio.run(main())
-        return time.perf_counter() - began
-
     for episodes in (100, 1000):
         ours, bare = [], []
         for _ in range(2):  # a server each: connections are those of one event loop
-            with ChatServer(latency=0.05) as server:
+            with ChatServer(latency=SECONDS) as server:
                 client = ChatClient("tiny", base_url=server.url, concurrency=episodes)
-                game = make_game("MTR-Synthetic-v0", limit=64, tool_actor=Asks(client))
-                seconds(game, 64, 64)
-                bare.append(bare_requests(client, episodes) / 0.2)
-                ours.append(seconds(game, episodes, episodes) / 0.2)
+                game = game_of(Asks(client))
+                seconds(game, 64)
+                bare.append(bare_requests(client, episodes) / IDEAL)
+                ours.append(seconds(game, episodes) / IDEAL)
                 assert client.spent.retries == 0
             print(f"{episodes} episodes over HTTP: {ours[-1]:.1f} x the ideal 0.2 s; bare requests {bare[-1]:.1f} x")
         # What is over the ideal is HTTP: a millisecond a request and more, with the server in the same process.
@@ -537,17 +461,7 @@ def test_over_http_episodes_take_as_long_as_the_requests_that_they_make() -> Non
 
 @pytest.mark.stress
 def test_memory_does_not_grow_with_the_number_of_episodes() -> None:
-    def resident() -> float:  # MiB
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096 / 2**20
-
-    game = warm_game()
-    seconds(game, 4000, 1000)
-    before = resident()
-    sizes = []
-    for _ in range(4):
-        seconds(game, 10_000, 1000)
-        sizes.append(resident() - before)
+    sizes = growth(10_000)
     print("MiB more after each 10,000 episodes:", [round(size, 1) for size in sizes])
     assert sizes[-1] < 16
     assert sizes[-1] - sizes[0] < 4
