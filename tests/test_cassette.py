@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import gc
 import multiprocessing
 import pickle
 import statistics
@@ -17,6 +18,7 @@ import gymnasium as gym
 import pytest
 from msgspec.structs import replace
 
+from benchmarks.cassettes import fill, hit_seconds, open_seconds, requests
 from mtr_env.contract import toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.errors import InfrastructureError, ToolsetError
@@ -741,16 +743,16 @@ def test_one_store_serves_a_maker_and_an_actor(store: Store) -> None:
 @pytest.mark.stress
 @pytest.mark.parametrize("inner", [Dice, Historian])
 def test_a_hit_costs_at_most_100_microseconds(store: Store, inner: type[Dice]) -> None:
-    actor = CassetteToolActor(inner(), store)
-    requests = [request(f"query {i}", seed=i % 7, steps=4) for i in range(300)]
-    for r in requests:
-        ask(actor, r)
-    times = []
-    for r in requests * 10:
-        started = time.perf_counter()
-        actor.respond(r.call, r.spec, r.view, r.history, r.key)
-        times.append(time.perf_counter() - started)
+    times = hit_seconds(CassetteToolActor(inner(), store), requests(300), rounds=10)
     assert statistics.median(times) <= 100e-6, f"{statistics.median(times) * 1e6:.1f} us"
+
+
+@pytest.mark.parametrize("count", [1000, pytest.param(100_000, marks=pytest.mark.stress)])
+def test_a_cassette_of_100000_entries_has_answered_a_call_in_under_a_second(tmp_path: Path, count: int) -> None:
+    recorded = requests(count)
+    fill(tmp_path / "large.sqlite", recorded)
+    gc.collect()
+    assert open_seconds(tmp_path / "large.sqlite", recorded[count * 7 // 10]) < 1.0
 
 
 def test_faults_of_a_replayed_trace_name_the_missing_call(store: Store) -> None:

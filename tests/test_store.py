@@ -9,7 +9,6 @@ import multiprocessing
 import os
 import pickle
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -21,19 +20,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cassettes import Written, start_writer, two_writers
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.store import Store
-
-WRITER = """
-import sys
-from mtr_env.store import Store
-path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-store = Store(path)
-for i in range(count):
-    store.put(f"{name}:{i:06}", f"{name} {i}".encode() * 20)
-    sys.stdout.write(f"{i}\\n")  # acknowledged
-    sys.stdout.flush()
-"""
 
 
 @pytest.fixture
@@ -343,49 +332,19 @@ def test_many_processes_make_the_same_store_at_once(path: Path) -> None:
     assert os.listdir(path.parent) == [path.name]
 
 
-def start_writer(path: Path, name: str, count: int) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-c", WRITER, str(path), name, str(count)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )
-
-
 @pytest.mark.parametrize("count", [500, pytest.param(20_000, marks=pytest.mark.stress)])
 def test_two_writers_lose_nothing_and_a_killed_one_nothing_that_it_acknowledged(path: Path, count: int) -> None:
-    Store(path).close()
-    killed, other = start_writer(path, "killed", count), start_writer(path, "other", count)
-    assert killed.stdout is not None
-    acknowledged = [killed.stdout.readline() for _ in range(count // 2)]
-    killed.send_signal(signal.SIGKILL)
-    acknowledged += killed.stdout.read().splitlines(keepends=True)
-    killed.wait(60)
-    killed.stdout.close()
-    assert killed.stderr is not None
-    killed.stderr.close()
-    out, err = other.communicate(timeout=300)
-    assert (other.returncode, len(out.split())) == (0, count), err
-    store = Store(path)
-    for name, done in (("other", count), ("killed", sum(line.endswith("\n") for line in acknowledged))):
-        assert done >= count // 2
-        for i in range(done):
-            assert store.get(f"{name}:{i:06}") == f"{name} {i}".encode() * 20, (name, i)
-    store.close()
+    written = two_writers(path, count, kill=True)
+    assert written.lost == 0
+    assert written.acknowledged["first"] >= count // 2
+    assert written.acknowledged["second"] == count
 
 
 @pytest.mark.stress
 def test_two_writers_of_20000_entries_each_lose_none(path: Path) -> None:
-    writers = [start_writer(path, name, 20_000) for name in ("one", "two")]
-    for writer in writers:
-        _, err = writer.communicate(timeout=300)
-        assert writer.returncode == 0, err
-    store = Store(path)
-    assert len(store) == 40_000
-    for name in ("one", "two"):
-        assert all(store.get(f"{name}:{i:06}") == f"{name} {i}".encode() * 20 for i in range(20_000))
-    store.close()
+    assert two_writers(path, 20_000, kill=False) == Written({"first": 20_000, "second": 20_000}, 0)
+    with Store(path) as store:
+        assert len(store) == 40_000
 
 
 @pytest.mark.stress
