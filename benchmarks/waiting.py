@@ -4,8 +4,11 @@ same client's bare requests. A part of `benchmarks.models`; the stress tests mea
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from mtr_env.episode import Game
@@ -14,6 +17,7 @@ from mtr_env.registration import SYNTHETIC, make_game
 from mtr_env.rollout import aplay_many
 from mtr_env.toolactors.base import ToolRequest
 from mtr_env.trace import Response
+from tests.chat_server import ChatServer
 
 SECONDS = 0.05  # a response
 WORDS = ("a", "b", "c", "d")  # that an episode searches for, one call a step
@@ -139,3 +143,19 @@ def growth(episodes: int, rounds: int = 4, warm_up: int = 4000, concurrency: int
         seconds(game, episodes, concurrency)
         sizes.append(resident() - before)
     return sizes
+
+
+@contextmanager
+def server_process() -> Iterator[str]:
+    """The URL of a chat server in a process of its own, which answers after a time like :class:`Slow`."""
+    command = [sys.executable, "-m", "benchmarks.waiting"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield server.stdout.readline().strip()
+        server.communicate()  # closes its standard input, at which it ends
+
+
+if __name__ == "__main__":  # the server's process
+    with ChatServer(latency=SECONDS) as server:
+        print(server.url, flush=True)
+        sys.stdin.read()
