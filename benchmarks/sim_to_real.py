@@ -1,6 +1,6 @@
 """From simulated tools to real search: one policy, the same questions, three kinds of tools.
 
-    python -m benchmarks.sim_to_real --env-id MTR-HotpotQA-v0 --split sample --policy first-search
+    python -m benchmarks.sim_to_real --env-id MTR-HotpotQA-v0 --split sample --policy first-search --stand-in
     python -m benchmarks.sim_to_real --split test --grammar hermes-compact --checkpoint runs/tiny/grpo
     python -m benchmarks.sim_to_real --env-id MTR-Bamboogle-v0 --split validation --corpus wiki.jsonl \\
         --policy chat --policy-model MODEL --policy-base-url URL \\
@@ -9,7 +9,8 @@
 ``grounded`` answers from each question's own paragraphs, ``simulated`` from a language model (``--tool-model``),
 ``corpus`` from BM25 search over a collection (``--corpus``; unless given, the paragraphs of all questions played, in
 one), where nothing is simulated. The policy is the same in all three: a name that ``mtr-env run --policy`` takes, a
-chat model, or a checkpoint.
+chat model, or a checkpoint. Without an endpoint, ``--stand-in`` serves a stand-in for the model on loopback, which
+makes known mistakes: it shows that the path works, not how good a model is, and the tables call it so.
 
 Differences are paired: of each question that is scored under both, its score under the one less its score under
 ``grounded``, with a 95% interval (Agresti and Min's, so that no difference seen does not count as none proven). A
@@ -29,6 +30,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from benchmarks import stand_in
 from benchmarks.report import RESULTS, machine
 from mtr_env.cli.progress import Progress
 from mtr_env.episode import Game
@@ -59,6 +61,7 @@ class Args(PlayOptions, PlayerOptions):
     temperature: float = option(0.0, "of the checkpoint's sampling; 0 is greedy")
     batch: int = option(64, "episodes of the checkpoint that go on together")
     tool_actor: str | None = option("llm", "who simulates the tools: llm, ladder, or your module:attr", "NAME")
+    stand_in: bool = option(False, "a stand-in on loopback simulates the tools, in place of --tool-model")
     corpus: Path | None = option(None, "the collection to search, JSON Lines of title and text")
     episodes: int = option(200, "questions to play, each once")
     out: Path = option(Path("runs/sim_to_real"), "a folder for the traces")
@@ -129,7 +132,7 @@ def actor_of(column: str, args: Args, world: World) -> ToolActor:
             raise ValueError("its questions have no paragraphs to answer from")
         return GroundedToolActor()
     if args.tool_actor in ("llm", "ladder") and args.tool_model is None and not args.replay:
-        raise ValueError("no --tool-model was given to simulate the tools")
+        raise ValueError("neither --tool-model nor --stand-in was given to simulate the tools")
     return args.tools().actor(GroundedToolActor())
 
 
@@ -181,9 +184,18 @@ def compare(args: Args) -> tuple[dict[str, Column], dict[str, str]]:
         raise SystemExit("Say who plays: --policy NAME or --checkpoint FOLDER.")
     if args.tool_actor in (None, "grounded") or args.tool_maker is not None:
         raise SystemExit("--tool-actor is who simulates, beside the evidence and the search; all play the same tools.")
+    if args.stand_in and (args.tool_model or args.tool_base_url):
+        raise SystemExit("--stand-in simulates the tools in place of --tool-model and --tool-base-url: leave out one.")
+    world = _game(args, GroundedToolActor()).world
+    if not args.stand_in:
+        return _compare(args, world)
+    with stand_in.served(world) as url:
+        return _compare(dataclasses.replace(args, tool_model=stand_in.MODEL, tool_base_url=url), world)
+
+
+def _compare(args: Args, world: World) -> tuple[dict[str, Column], dict[str, str]]:
     played: dict[str, Column] = {}
     missing: dict[str, str] = {}
-    world = _game(args, GroundedToolActor()).world
     for column in COLUMNS:
         try:
             actor = actor_of(column, args, world)
@@ -205,6 +217,7 @@ def _game(args: Args, actor: ToolActor) -> Game:
 def name_of(args: Args) -> str:
     """What a section is called: the environment, its questions, and who plays."""
     which = Path(args.world or args.source or args.split or "").name
+    which += f", {args.families}" if args.families else ""
     who = args.policy_model or args.policy or args.checkpoint
     return f"{args.env_id}, {which}, {who}{f', {args.policy_mode}' if args.policy == 'chat' else ''}"
 
@@ -218,6 +231,7 @@ def _cell(value: float | None, interval: Interval | None = None) -> str:
 def report(args: Args, command: str, played: dict[str, Column], missing: dict[str, str]) -> str:
     """The tables, in Markdown."""
     one = next(iter(played.values())).summary
+    called = {name: f"{name} (stand-in)" if name == "simulated" and args.stand_in else name for name in COLUMNS}
     about = ", ".join(f"{key} {value}" for key, value in machine("torch", "bm25s", "openai").items())
     lines = [
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {args.seed} to {args.seed + one.episodes - 1}; {about}.",
@@ -232,14 +246,15 @@ def report(args: Args, command: str, played: dict[str, Column], missing: dict[st
     for name, (_, s) in played.items():
         cells = [_cell(s.metrics[m], s.intervals[m]) for m in ("em", "f1")]
         cells += [_cell(s.reward, s.intervals["reward"]), _cell(s.calls_per_episode)]
-        lines.append(f"| {name} | {s.episodes} | {s.unscored} | {' | '.join(cells)} |")
+        lines.append(f"| {called[name]} | {s.episodes} | {s.unscored} | {' | '.join(cells)} |")
     if "grounded" in played and len(played) > 1:
         lines += ["", "| less grounded, same questions | pairs | EM | F1 | reward |", "|---|---|---|---|---|"]
         for name in [name for name in played if name != "grounded"]:
             found = [difference(played[name].traces, played["grounded"].traces, m) for m in ("em", "f1", "reward")]
             cells = ["-" if d is None else f"{d.mean:+.3f} [{d.interval[0]:+.3f}, {d.interval[1]:+.3f}]" for d in found]
-            lines.append(f"| {name} | {found[0].pairs if found[0] else 0} | {' | '.join(cells)} |")
-    lines += ["", *[f"- {name}: tools {column.summary.tool_actor}" for name, column in played.items()]]
+            lines.append(f"| {called[name]} | {found[0].pairs if found[0] else 0} | {' | '.join(cells)} |")
+    lines += ["", *[f"- {called[name]}: tools {column.summary.tool_actor}" for name, column in played.items()]]
+    lines += [f"- {called['simulated']}: {stand_in.LABEL}"] if args.stand_in and "simulated" in played else []
     lines += [f"- {name}: not run, {reason}" for name, reason in missing.items()]
     return "\n".join(lines)
 

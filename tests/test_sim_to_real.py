@@ -166,7 +166,7 @@ def test_the_benchmark_compares_what_can_be_played_and_names_the_rest(
     assert printed.strip() in text
     assert "| grounded | 8 | 0 |" in text
     assert "| corpus | 8 |" in text
-    assert "- simulated: not run, no --tool-model was given" in text
+    assert "- simulated: not run, neither --tool-model nor --stand-in was given" in text
     assert "seeds 0 to 7" in text
     sim_to_real.main(argv)  # nothing is played again; its section is replaced
     sim_to_real.main([*argv[:5], "no-tool", "--out", str(tmp_path / "no"), *argv[-2:], "--episodes", "3"])
@@ -209,9 +209,32 @@ def test_a_model_simulates_the_middle_column_and_a_cassette_keeps_what_it_said(t
     assert rows[1][1] == "6"
 
 
+@pytest.mark.parametrize("env_id", [*REAL, "MTR-Bamboogle-v0"])
+def test_every_real_world_has_all_three_columns_and_a_stand_in_is_called_one(env_id: str, tmp_path: Path) -> None:
+    pytest.importorskip("openai", reason=WITHOUT_OPENAI)
+    pytest.importorskip("bm25s", reason="the data extra is not installed")
+    argv = ["--env-id", env_id, "--split", "sample", "--policy", "first-search", "--episodes", "4", "--stand-in"]
+    sim_to_real.main([*argv, "--out", str(tmp_path / "out"), "--results", str(tmp_path)])
+    text = (tmp_path / "sim_to_real.md").read_text()
+    for row in ("grounded", "simulated (stand-in)", "corpus"):
+        assert f"| {row} | 4 | 0 |" in text
+    assert "- simulated (stand-in): a stand-in for a model, on loopback, wrong in 10% of the fields" in text
+    assert "it shows that the path works, not how good a model is" in text
+
+
+def test_the_families_that_were_played_stand_in_the_page(tmp_path: Path) -> None:
+    pytest.importorskip("bm25s", reason="the data extra is not installed")
+    argv = "--split test --families bridge,count --policy no-tool --episodes 3".split()
+    sim_to_real.main([*argv, "--out", str(tmp_path / "out"), "--results", str(tmp_path)])
+    text = (tmp_path / "sim_to_real.md").read_text()
+    assert "## MTR-Synthetic-v0, test, bridge,count, no-tool" in text
+    assert "families=bridge,count" in text
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
+        ("--split sample --policy oracle --stand-in --tool-model m", "--stand-in simulates the tools in place of"),
         ("--split sample", "Say who plays: --policy NAME or --checkpoint FOLDER"),
         ("--split sample --policy oracle --checkpoint x", "Say who plays"),
         ("--split sample --policy chat", "--policy chat needs --policy-model NAME"),
