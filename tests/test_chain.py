@@ -13,13 +13,13 @@ import pytest
 from chat_server import ChatServer
 from simulated_model import part
 from test_auto_agent import served
-from test_llm_world import Model
 
 from mtr_env.cli import main
 from mtr_env.evaluate import read_traces, run
 from mtr_env.registration import make_game
 from mtr_env.toolactors.base import exchanges
 from mtr_env.world_files import WorldFolder
+from tests.faulty_world import Model
 
 pytest.importorskip("trl", reason="the train extra is not installed (pip install -e '.[train]')")
 pytest.importorskip("openai", reason="the llm extra is not installed (pip install -e '.[llm]')")

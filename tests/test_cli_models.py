@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from chat_server import ChatServer
 from simulated_model import Careless
-from test_llm_world import Model
 
 from mtr_env.cli import main
 from mtr_env.registration import make_game
+from tests.faulty_world import Model
 
 Capture = pytest.CaptureFixture[str]
 
