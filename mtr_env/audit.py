@@ -12,6 +12,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from mtr_env.audited import Audited, audited
 from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
@@ -87,7 +88,7 @@ class Family(Struct, frozen=True):
     oracle_reward: float | None
 
 
-class AuditReport(Struct, frozen=True):
+class AuditReport(Audited, frozen=True):
     """What :func:`audit` found. Means are in [0, 1], over scored episodes, and ``None`` when there is none."""
 
     questions: int
@@ -112,23 +113,9 @@ class AuditReport(Struct, frozen=True):
     """Annotations that could not be used, one entry each."""
     oracle_unscored: int
     families: dict[str, Family]
-    env_id: str
-    split: str
-    source: str
-    fingerprint: str
-    world: str
-    tool_maker: str
-    tool_actor: str
+    warnings: list[str]
     noisy: bool
     """Whether the ToolActor has noise: then ``provable`` means with this noise, under these seeds."""
-    grammar: str
-    rubric: str
-    max_steps: int
-    version: str
-    seed: int
-    seconds: float
-    """How long the audit took."""
-    warnings: list[str]
 
 
 class _Tally:
@@ -208,7 +195,6 @@ class _Audit:
             self.corpus_answers = answers_in(corpus, [self.game.world.question(i).golds for i in ids])
         gold, other = self.gold.share, self.distractor.share
         difference = gold - other if gold is not None and other is not None else None
-        setup = self.game.setup
         return AuditReport(
             questions=len(ids),
             oracle_em=mean(self.total.ems),
@@ -231,21 +217,9 @@ class _Audit:
                 name: Family(len(provable), sum(provable), mean(tally.ems), mean(tally.rewards))
                 for name, (provable, tally) in sorted(self.families.items())
             },
-            env_id=setup.env_id,
-            split=setup.world.split,
-            source=setup.world.source,
-            fingerprint=setup.world.fingerprint,
-            world=setup.world.name,
-            tool_maker=setup.tool_maker,
-            tool_actor=setup.tool_actor,
-            noisy=isinstance(self.game.tool_actor, NoisyToolActor),
-            grammar=setup.grammar,
-            rubric=setup.rubric,
-            max_steps=setup.max_steps,
-            version=setup.version,
-            seed=seed,
-            seconds=round(time.perf_counter() - started, 3),
             warnings=self._warnings(),
+            noisy=isinstance(self.game.tool_actor, NoisyToolActor),
+            **audited(self.game.setup, seed, started),
         )
 
     def _question(self, question_id: str, seed: int) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from mtr_env.audited import Audited, audited
 from mtr_env.contract import Contract
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game
@@ -66,7 +67,7 @@ class Disagreement(Struct, frozen=True):
     found: Any
 
 
-class ActorReport(Struct, frozen=True):
+class ActorReport(Audited, frozen=True):
     """What :func:`audit_actor` found."""
 
     questions: int
@@ -97,22 +98,8 @@ class ActorReport(Struct, frozen=True):
     """What the endpoint was asked in this audit; ``None`` where the actor has no client."""
     disagreements: list[Disagreement]
     """The first 50."""
-    env_id: str
-    split: str
-    source: str
-    fingerprint: str
-    world: str
-    tool_maker: str
-    tool_actor: str
-    """The audited one."""
     evidence: str
-    """The ToolActor that it is compared with."""
-    grammar: str
-    rubric: str
-    max_steps: int
-    version: str
-    seed: int
-    seconds: float
+    """The ToolActor that ``tool_actor`` is compared with."""
 
 
 def audit_actor(
@@ -141,25 +128,12 @@ def audit_actor(
             waiting = []
             if on_question is not None:
                 on_question(done, len(ids))
-    setup, world = game.setup, game.setup.world
     return ActorReport(
         questions=len(ids),
         **tally.found(),
         spent=_since(before, spent()) if spent is not None and before is not None else None,
-        env_id=setup.env_id,
-        split=world.split,
-        source=world.source,
-        fingerprint=world.fingerprint,
-        world=world.name,
-        tool_maker=setup.tool_maker,
-        tool_actor=actor.name,
         evidence=game.tool_actor.name,
-        grammar=setup.grammar,
-        rubric=setup.rubric,
-        max_steps=setup.max_steps,
-        version=setup.version,
-        seed=seed,
-        seconds=round(time.perf_counter() - started, 3),
+        **audited(replace(game.setup, tool_actor=actor.name), seed, started),
     )
 
 

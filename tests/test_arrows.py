@@ -29,7 +29,7 @@ LAYERS = (
     "env vector session collector rollout rows policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters testing serving evaluate plugs audit audit_actor lint_tools report world_build cli __main__",
+    "adapters testing serving evaluate plugs audited audit audit_actor lint_tools report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",
