@@ -48,6 +48,17 @@ def run(name: str, *arguments: object) -> str:
     return done.stdout
 
 
+def test_a_base_that_goes_on_from_another_tells_how_both_were_made(model: Path, tmp_path: Path) -> None:
+    from train import pretrain
+
+    settings = ["--steps", "1", "--batch-tokens", "640", "--families", "bridge", "--seed", "2"]
+    pretrain.main(["--start", str(model), *settings, "--out", str(tmp_path)])
+    made = json.loads((tmp_path / "recipe.json").read_text())
+    assert made["families"] == "bridge"
+    assert made["start"] == json.loads((model / "recipe.json").read_text())
+    assert made["start"]["width"] == 32
+
+
 def test_the_first_block_of_a_new_base_model_looks_at_the_last_tokens(model: Path) -> None:
     import torch
 
@@ -95,7 +106,7 @@ def test_exchanged_words_make_new_names_and_none_of_another_split() -> None:
         assert not any(name in text for name in others)
     first, second = (
         " ".join(author.tokenizer.decode(author.row(224)[0]) for _ in range(10))
-        for author in (Author(seed=5), Author(seed=5, second=True))
+        for author in (Author(seed=5), Author(seed=5, later=True))
     )
     assert sum(name in second for name in ours) < sum(name in first for name in ours) / 4  # exchanged, too
 
@@ -103,7 +114,7 @@ def test_exchanged_words_make_new_names_and_none_of_another_split() -> None:
 def test_the_second_round_compares_and_subtracts_rightly() -> None:
     from train.pretrain import Author
 
-    author = Author(seed=6, second=True)
+    author = Author(seed=6, later=True)
     checked = 0
     for _ in range(30):
         for (asked, _), (answer, known) in batched_pairs(author.comparing()):

@@ -1,7 +1,9 @@
 """Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer tag.
 
-    python -m train.pretrain --out runs/base
-    python -m train.pretrain --start runs/base --steps 4000 --lr 2e-3 --seed 1 --out train/base
+    python -m train.pretrain --out runs/base1
+    python -m train.pretrain --start runs/base1 --steps 4000 --lr 2e-3 --seed 1 --out runs/base2
+    python -m train.pretrain --start runs/base2 --steps 4500 --lr 2e-3 --seed 2 \
+        --families bridge,count,temporal,yes_no --out train/base
 
 The first steps are *copying* alone, because reading builds on it: random tokens, pieces of which come again later. To
 predict them is to find where this token stood before and to say what followed it. The grammar's tags occur here as
@@ -20,9 +22,9 @@ order in which the oracle asks them, half of its questions after a manual of too
 
 - *comparing*: two dates or numbers, which is the smaller or the larger, and what is to be subtracted from what.
 
-In the end the grammar's tags,
-which no text holds, get the embeddings of what stands in their places in plain text. The world's seed is another
-than that of any split of it, and the names are those of its training split.
+The third goes on with that on the question families of the demonstration. In the end the grammar's tags, which no text
+holds, get the embeddings of what stands in their places in plain text. The world's seed is another than that of any
+split of it, and the names are those of its training split.
 """
 
 from __future__ import annotations
@@ -133,15 +135,15 @@ Pieces = list[tuple[str, bool]]  # a text in pieces, and whether one that has re
 class Author:
     """Writes the rows that are text, without end."""
 
-    def __init__(self, seed: int, second: bool = False, families: Sequence[str] | None = None) -> None:
+    def __init__(self, seed: int, later: bool = False, families: Sequence[str] | None = None) -> None:
         self.tokenizer = build()
         self.random = Random(seed)
-        self.second = second
-        """Whether these are the rows of the second command."""
+        self.later = later
+        """Whether these are the rows of the commands that go on from a checkpoint."""
         world = make_game(SYNTHETIC, split="train", world_seed=WORLD_SEED, limit=10_000_000, families=families).world
         self.questions = (world.question(question_id) for question_id in world.ids)
         self.kinds = {self.reading: 1, self.remembering: 2, self.using: 1, self.decomposing: 1, self.following: 4}
-        if second:
+        if later:
             self.kinds[self.comparing] = 2
 
     def row(self, length: int) -> tuple[list[int], list[int]]:
@@ -155,7 +157,7 @@ class Author:
                 ids += tokens
                 labels += tokens if known else [-100] * len(tokens)
         ids, labels = ids[:length], labels[:length]
-        if self.second:
+        if self.later:
             to = exchange(ids, self.random)
             ids, labels = [to.get(token, token) for token in ids], [to.get(label, label) for label in labels]
         return ids, labels
@@ -213,7 +215,7 @@ class Author:
         question, pick = next(self.questions), self.random
         gold, others = self._facts(question)
         text: Pieces = [(question.text, False)]
-        if self.second and pick.random() < 0.5:
+        if self.later and pick.random() < 0.5:
             some = pick.sample(question.facts, min(len(question.facts), pick.randint(2, 6)))
             text.insert(0, (self._manual([relation_tool(fact.relation) for fact in some]) + "\n", False))
         for asked, answer in self._simple_questions(question):
@@ -302,7 +304,7 @@ class Author:
         answers: dict[int, str] = {}
         while steps:
             ready = [n for n, step in steps.items() if {*map(int, re.findall(r"#(\d+)", step.text))} <= {*answers}]
-            number = ready[0] if self.second else self.random.choice(ready)
+            number = ready[0] if self.later else self.random.choice(ready)
             step = steps.pop(number)
             yield re.sub(r"#(\d+)", lambda found: answers[int(found[1])], step.text), step.answer
             answers[number] = step.answer
@@ -379,18 +381,26 @@ def begin_tags(model: LlamaForCausalLM, tokenizer: Any) -> None:
             embeddings[at] = embeddings[like]
 
 
-def save(model: LlamaForCausalLM, tokenizer: Any, args: Args) -> None:
+def recipe_of(args: Args) -> dict[str, Any]:
+    """How the checkpoint is made, from the first command on."""
+    made = {**asdict(args), "out": args.out.name}
+    if args.start is not None:
+        made["start"] = json.loads((args.start / "recipe.json").read_text())
+    return made
+
+
+def save(model: LlamaForCausalLM, tokenizer: Any, out: Path, recipe: dict[str, Any]) -> None:
     """The checkpoint and how it was made."""
-    args.out.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(args.out)
-    tokenizer.save_pretrained(args.out)
-    recipe = {**asdict(args), "out": args.out.name}
-    (args.out / "recipe.json").write_text(json.dumps(recipe, indent=2, default=str) + "\n")
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    (out / "recipe.json").write_text(json.dumps(recipe, indent=2) + "\n")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Trains and saves the base model."""
     args = parse(Args, "pretrain", __doc__.split("\n", 1)[0], argv)
+    recipe = recipe_of(args)
     torch.manual_seed(args.seed)
     tokenizer = build()
     model = LlamaForCausalLM.from_pretrained(args.start) if args.start else make_model(args, len(tokenizer))
@@ -399,7 +409,7 @@ def main(argv: list[str] | None = None) -> None:
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, args.steps))
     generator = torch.Generator().manual_seed(args.seed)
     families = args.families.split(",") if args.families else None
-    author = Author(args.seed, second=args.start is not None, families=families)
+    author = Author(args.seed, later=args.start is not None, families=families)
     started = time.perf_counter()
     for step in range(args.steps):
         length = LENGTHS[step % len(LENGTHS)]
@@ -417,7 +427,7 @@ def main(argv: list[str] | None = None) -> None:
                 f"step {step:5d}  loss {loss.item():.3f}  right {right.float().mean():.3f}  {spent:.0f} s", flush=True
             )
     begin_tags(model, tokenizer)
-    save(model, tokenizer, args)
+    save(model, tokenizer, args.out, recipe)
 
 
 if __name__ == "__main__":
