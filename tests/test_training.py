@@ -25,16 +25,10 @@ ROOT = Path(__file__).parent.parent
 WORLD = ["--split", "train", "--grammar", "hermes-compact"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def model(random_checkpoint: Path) -> Path:
     """A checkpoint with random weights."""
-    from train import pretrain
-
-    out = tmp_path_factory.mktemp("model")
-    pretrain.main(
-        ["--steps", "1", "--copying", "0", "--batch-tokens", "640", "--width", "32", "--layers", "2", "--out", str(out)]
-    )
-    return out
+    return random_checkpoint
 
 
 def program(name: str, *arguments: object) -> list[str]:

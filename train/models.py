@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mtr_env.policies.local import load_weights
+
 
 def load(name: str, max_tokens: int) -> tuple[Any, Any]:
-    """The model and its tokenizer, from a folder or a hub id, with float32 weights (mixed precision keeps those).
+    """The model and its tokenizer, from a folder or a hub id, with float32 weights (mixed precision keeps those). The
+    folder of a LoRA adapter gives its base with the adapter merged into it.
 
     Raises ``SystemExit`` when the model cannot read ``max_tokens`` tokens.
     """
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoTokenizer
 
-    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.float32)
+    model = load_weights(name, torch.float32)
     context = getattr(model.config, "max_position_embeddings", None)
     if context is not None and max_tokens > context:
         raise SystemExit(f"--max-tokens {max_tokens}: {name} reads at most {context} tokens; lower it to that.")
@@ -37,7 +40,17 @@ def adapter(rank: int) -> Any:
 
 
 def save(trainer: Any, tokenizer: Any, out: Path) -> None:
-    """The final weights, the tokenizer, and ``log.json``: what the trainer logged, entry by entry."""
+    """The final weights, the tokenizer, and ``log.json``: what the trainer logged, entry by entry.
+
+    LoRA matrices are merged into their model, so that the folder stands alone. Where several devices share the weights
+    (FSDP, DeepSpeed) no process has the model: there the adapter is saved, and its base is what the program began with.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if hasattr(model, "merge_and_unload") and not (trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled):
+        trainer.model = model.merge_and_unload()
+    if trainer.accelerator.is_main_process:
+        for left in out.glob("adapter_*"):  # of an earlier run: with it, the folder would be read as an adapter's
+            left.unlink()
     trainer.save_model(str(out))
     if trainer.accelerator.is_main_process:
         tokenizer.save_pretrained(out)
