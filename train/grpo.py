@@ -143,7 +143,7 @@ def main(argv: list[str] | None = None) -> None:
     from train.trainer import TrimmedGRPOTrainer
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, args.max_tokens)
+    model, tokenizer = load(args.model, args.max_tokens, args.grammar)
     sample = CachedSampler(model, tokenizer, args.temperature)
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
     plain = one_device(args)

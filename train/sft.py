@@ -18,7 +18,7 @@ from mtr_env.evaluate import read_traces
 from mtr_env.grammar import get_grammar
 from mtr_env.transcript import messages
 from train.filters import kept
-from train.models import adapter, load, save
+from train.models import adapter, check_tokenizer, load, save
 from train.options import TrainerOptions, option, parse
 
 
@@ -41,12 +41,16 @@ def make_rows(
     path: Path, tokenizer: Tokenizer, least_reward: float, max_tokens: int, names: Random | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Rows of ``input_ids`` and ``labels`` (-100 where the policy did not write), and how many were too long. With
-    ``names``, which draws them, the words of names are exchanged in each row."""
+    ``names``, which draws them, the words of names are exchanged in each row. Raises ``SystemExit`` for a tokenizer
+    that loses the tags of the traces' grammar."""
     if names is not None:
         from train.names import exchange  # it needs the extra
     encoder = Encoder(tokenizer)
-    rows, too_long = [], 0
+    rows, too_long, grammars = [], 0, set[str]()
     for trace in kept(read_traces(path), least_reward):
+        if trace.setup.grammar not in grammars:
+            grammars.add(trace.setup.grammar)
+            check_tokenizer(tokenizer, trace.setup.grammar)
         prompt = get_grammar(trace.setup.grammar).render_prompt(trace.question.text, trace.toolset)
         encoded = encoder.trace(trace, messages(trace.upto(0), prompt))
         ids = encoded.prompt + encoded.completion

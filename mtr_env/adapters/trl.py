@@ -49,6 +49,9 @@ class Rollouts:
 
     ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment and
     encoding).
+
+    Raises ``ValueError`` with the fix for a tokenizer that cannot play (:class:`~mtr_env.encoding.Encoder`), or that
+    loses a tag of the grammar.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Rollouts:
     ) -> None:
         self.game = game
         self.encoder = Encoder(tokenizer)
+        self.encoder.check(game.grammar)
         self.max_turn_tokens = max_turn_tokens
         self.max_tokens = max_tokens
         self.seed = seed
@@ -182,7 +186,7 @@ def make_rollout_func(
 
     Args:
         env_id: One of the package's ids.
-        tokenizer: The policy's, with a chat template.
+        tokenizer: The policy's, with a chat template; one that loses the grammar's tags is refused.
         max_turn_tokens: The most tokens the policy samples for one action.
         max_tokens: The most tokens of an episode, prompt included; without room for a whole action it is over.
         seed: Episode seeds follow from it and the optimisation step; a group shares one.
@@ -238,13 +242,19 @@ def generate(model: Any, tokenizer: Any, contexts: Sequence[Sequence[int]], most
     from transformers import GenerationConfig
 
     width = max(map(len, contexts))
-    pad = tokenizer.pad_token_id
+    pad = padding(tokenizer)
     ids = torch.tensor([[pad] * (width - len(c)) + list(c) for c in contexts], device=model.device)  # (batch, width)
     attended = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=model.device)
     settings = GenerationConfig(**{**config.to_dict(), "max_new_tokens": most, "max_length": None})
     with torch.no_grad():
         out = model.generate(input_ids=ids, attention_mask=attended, generation_config=settings)
     return [Sampled(_until(row, tokenizer.eos_token_id), None) for row in out[:, width:].tolist()]
+
+
+def padding(tokenizer: Any) -> int:
+    """The id that fills up batches. It is masked everywhere, so the end-of-turn token will do where there is none."""
+    pad: int | None = tokenizer.pad_token_id
+    return tokenizer.eos_token_id if pad is None else pad
 
 
 def _until(ids: list[int], eos: int) -> list[int]:

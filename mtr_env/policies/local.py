@@ -81,7 +81,8 @@ class LocalModel:
     model's context is not written: such an action is malformed.
 
     ``name`` and a digest of the weights stand in :attr:`name`. Raises ``ValueError`` for a tokenizer without a chat
-    template that appends (:class:`~mtr_env.encoding.Encoder`), and for a negative temperature.
+    template that appends (:class:`~mtr_env.encoding.Encoder`) or that loses the grammar's tags, and for a negative
+    temperature.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class LocalModel:
         self.model = model.eval()
         self.encoder = Encoder(tokenizer)
         self.grammar = get_grammar(grammar)
+        self.encoder.check(self.grammar)
         self.temperature = temperature
         self.most = most
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
