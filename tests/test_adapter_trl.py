@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -123,6 +124,18 @@ def test_rewards_and_every_part_are_logged_by_name() -> None:
     parts = ("reward", "answer", "contract", "provenance", "support", "economy", "em", "f1", "unscored", "calls")
     assert {f"mtr/{name}" for name in parts} <= set(logged)
     assert {"mtr/seconds/sample", "mtr/seconds/world"} <= set(logged)
+
+
+def test_the_worlds_seconds_hold_its_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return score(*arguments)
+
+    rollouts, _ = scripted()
+    [row, *_] = rollouts.rows(rollouts.game.world.ids)
+    monkeypatch.setattr("mtr_env.adapters.trl.score", slow)
+    rollouts([row["prompt"]] * 2, TRAINER)
+    assert rollouts.seconds["world"] > 0.4
 
 
 def test_an_unscored_episode_has_no_reward() -> None:

@@ -330,7 +330,9 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The file of a recipe that runs in seconds."""
     file = tmp_path_factory.mktemp("recipe") / "seconds.toml"
     world = 'split = "{}"\ngrammar = "hermes-compact"\n'
-    few = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
+    few = (
+        "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\naccumulate = 2\nleast_variance = 0\neval_questions = 2\n"
+    )
     file.write_text(
         f"[collect]\n{world.format('train')}episodes = 40\n"
         f'[sft]\nmodel = "{model}"\nbatch = 8\n'

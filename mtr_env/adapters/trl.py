@@ -47,8 +47,8 @@ Sampler = Callable[[Sequence[Sequence[int]], int], list[Sampled]]
 class Rollouts:
     """Batched episodes as TRL's ``rollout_func``; made by :func:`make_rollout_func`.
 
-    ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment and
-    encoding).
+    ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment,
+    encoding and scoring).
 
     Raises ``ValueError`` with the fix for a tokenizer that cannot play (:class:`~mtr_env.encoding.Encoder`), or that
     loses a tag of the grammar.
@@ -112,8 +112,9 @@ class Rollouts:
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
         seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
+        began = time.perf_counter()
         scores = [score(stopped(episode.trace), self.game.rubric) for episode in episodes]
-        return {
+        output = {
             "prompt_ids": [episode.prompt_ids for episode in episodes],
             "completion_ids": [episode.completion_ids for episode in episodes],
             "logprobs": _logprobs(episodes),
@@ -121,6 +122,8 @@ class Rollouts:
             "mtr_reward": [reward.total for reward in scores],
             "mtr_log": [episode_log(e.trace, s, cut=e.cut) for e, s in zip(episodes, scores, strict=True)],
         }
+        self.seconds["world"] += time.perf_counter() - began
+        return output
 
     def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
