@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -94,7 +95,7 @@ def test_a_recipe_gives_options_that_the_command_line_overrides(
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain"])
+@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain", "scratch"])
 def test_every_program_lists_its_options(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     if program == "pretrain":
         pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
@@ -205,16 +206,17 @@ def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
     grpo.check(options.parse(grpo.Args, "grpo", "", [*makes, "--cassette", str(tmp_path / "c.sqlite")]))
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "qwen2.5-7b", "qwen3-4b"])
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in options.RECIPES.glob("*.toml")))
 def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
-    from train import grpo, measure, sft
-
-    for module, program in ((collect, "collect"), (sft, "sft"), (grpo, "grpo"), (measure, "measure")):
+    programs = {*tomllib.loads(options.recipe_file(recipe).read_text())}
+    assert {"collect", "sft", "grpo", "measure"} <= programs
+    for program in programs:
+        module = importlib.import_module(f"train.{program}")
         args = options.parse(module.Args, program, "", ["--recipe", recipe])
         if program == "collect":
             args.check()
         if program == "grpo":
-            grpo.check(args)
+            module.check(args)
 
 
 def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_written(
