@@ -206,6 +206,33 @@ def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
     grpo.check(options.parse(grpo.Args, "grpo", "", [*makes, "--cassette", str(tmp_path / "c.sqlite")]))
 
 
+def test_the_share_of_noise_rises_with_the_step_of_the_training() -> None:
+    from mtr_env import draw
+    from train import grpo
+
+    argv = ["--split", "train", "--eval-every", "0", "--steps", "100", "--noise", "0.1", "--noise-end", "0.7"]
+    args = options.parse(grpo.Args, "grpo", "", argv)
+    grpo.check(args)
+    game = grpo.with_noise(args.game(60), args)
+    assert "tool_failure=0.175" in game.setup.tool_actor  # at the end, a quarter of 0.7
+
+    def share(step: int) -> float:
+        env, seen = MTREnv(game), list[bool]()
+        for question_id in game.world.ids:
+            seed = draw.group_seed(args.seed, step, question_id)
+            trace = play(env, Oracle(game.grammar), seed=seed, question_id=question_id)
+            seen += [r.origin == "noise" for s in trace.steps for r in s.responses if r is not None]
+        return sum(seen) / len(seen)
+
+    shares = [share(step) for step in (0, 50, 99)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.15 < shares[1] < shares[2] - 0.05  # some noise cannot apply, and leaves its response as it is
+    plain = options.parse(grpo.Args, "grpo", "", ["--split", "train"])
+    assert "noise" not in grpo.with_noise(plain.game(2), plain).setup.tool_actor
+    with pytest.raises(SystemExit, match=r"--noise-end is a share from 0 to 1, found 1\.5"):
+        grpo.check(options.parse(grpo.Args, "grpo", "", ["--noise-end", "1.5"]))
+
+
 @pytest.mark.parametrize("recipe", sorted(path.stem for path in options.RECIPES.glob("*.toml")))
 def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
     programs = {*tomllib.loads(options.recipe_file(recipe).read_text())}
