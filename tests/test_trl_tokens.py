@@ -4,6 +4,7 @@ A BPE tokenizer, and sampled ids that encoding their text would not give."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -197,3 +198,11 @@ def test_sft_optimises_the_ids_that_the_traces_record(
     sft.main([*options, "--batch", "2", "--max-tokens", str(MOST), "--out", str(tmp_path / "sft")])
     assert len(found) == 4
     assert_the_same(found, traces, Encoder(tokenizer))
+
+
+def test_the_vllm_engine_of_trl_is_asked_as_its_signature_says() -> None:
+    """What tests/test_adapter_trl.py has a stand-in for."""
+    from trl.generation.vllm_generation import VLLMGeneration
+
+    inspect.signature(VLLMGeneration.generate).bind(None, prompts=[[1]], images=None, num_generations=1)
+    assert "max_completion_length" in inspect.signature(VLLMGeneration).parameters

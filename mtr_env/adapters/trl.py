@@ -211,14 +211,24 @@ def vllm_sampler(trainer: Any) -> Sampler:
         engine = trainer.vllm_generation
         before, engine.max_completion_length = engine.max_completion_length, most
         try:
-            _, ids, logprobs, _ = engine.generate(
+            _, ids, logprobs, tokens = engine.generate(
                 prompts=[list(context) for context in contexts], images=None, num_generations=1
             )
         finally:
             engine.max_completion_length = before
-        return [Sampled(list(i), [top[0] for top in lp]) for i, lp in zip(ids, logprobs, strict=True)]
+        if logprobs is None:
+            return [Sampled(list(sampled), None) for sampled in ids]
+        return [Sampled(list(i), _of_sampled(i, lp, t)) for i, lp, t in zip(ids, logprobs, tokens, strict=True)]
 
     return sample
+
+
+def _of_sampled(
+    ids: Sequence[int], logprobs: Sequence[Sequence[float | None]], tokens: Sequence[Sequence[int]]
+) -> list[float] | None:
+    """Of each position's most likely tokens, the log-probability of the sampled one; ``None`` where one is unknown."""
+    found = [values[of.index(token)] for token, values, of in zip(ids, logprobs, tokens, strict=True)]
+    return None if None in found else [value for value in found if value is not None]
 
 
 def transformers_sampler(trainer: Any) -> Sampler:
