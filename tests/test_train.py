@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import subprocess
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -255,3 +257,31 @@ def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_wr
         demo.main(["--stages", "nothing", "--out", str(tmp_path / "run")])
     assert "there is no recipe 'nothing'; expected one of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_make_writes_the_seconds_of_the_set_up_and_the_demonstration_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import demo
+
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    shutil.copy(Path(__file__).parents[1] / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    for needed in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / needed).touch()
+    monkeypatch.setattr(demo.sys, "prefix", str(tmp_path / ".venv"))
+
+    def make(script: str) -> int:
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        command = ["make", "--no-print-directory", ".venv/.installed-train"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    assert make("exit 1") != 0  # an installation that fails leaves no stamp
+    assert demo.set_up_seconds() is None
+    assert make("sleep 1.1") == 0
+    assert demo.set_up_seconds() in (2.0, 3.0, 4.0)  # two installations of a second, rounded
+    (tmp_path / ".venv/.installed").write_text("")  # as earlier stamps were
+    assert demo.set_up_seconds() is None
