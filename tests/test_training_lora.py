@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # those of torch, transformers and trl are not ours
 ]
 
+ROOT = Path(__file__).resolve().parents[1]
 WORLD = ["--split", "train", "--grammar", "hermes-compact"]
 GRPO = [*WORLD, "--questions", "4", "--steps", "1", "--groups", "1", "--group-size", "2", "--max-turn-tokens", "8"]
 GRPO += ["--least-variance", "0", "--eval-every", "0", "--save-every", "1", "--lr", "0", "--lora-rank", "4"]
@@ -99,3 +103,24 @@ def test_a_whole_model_that_is_saved_where_an_adapter_was_is_read_as_one(
     traces = tuned.parent / "traces/traces.jsonl"
     sft.main(["--model", str(tuned), "--traces", str(traces), "--lr", "0", "--out", str(tmp_path)])
     assert close(logits(tmp_path), logits(tuned))
+
+
+def test_two_processes_train_together_and_save_one_whole_model(tuned: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command += ["-m", "train.grpo", *GRPO, "--model", str(tuned), "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count(f"saved {tmp_path}") == 1
+    [step] = [entry for entry in json.loads((tmp_path / "log.json").read_text()) if "step_time" in entry]
+    assert step["mtr/steps"] > 0
+    assert step["num_tokens"] > 1.5 * step_of_one(tuned, tmp_path / "alone")["num_tokens"]  # each has a group
+    assert not (tmp_path / "adapter_config.json").exists()
+    assert close(logits(tmp_path), logits(tuned))  # the learning rate is 0
+
+
+def step_of_one(model: Path, out: Path) -> dict[str, Any]:
+    """What one process logs of its step."""
+    from train import grpo
+
+    grpo.main([*GRPO, "--model", str(model), "--out", str(out)])
+    return next(entry for entry in json.loads((out / "log.json").read_text()) if "step_time" in entry)
