@@ -5,6 +5,8 @@
 Two trainings of the same length from one checkpoint with the same seeds: in the first the episodes are played; in the
 second the tokens of every observation and every reward come from the record of the first, so no action is parsed, no
 tool is called, nothing is validated or scored. Both therefore sample, see and learn the same tokens (this is checked).
+The trainer is the one of `train.grpo`; the world's share counts everything that is not the policy's sampling: parsing,
+tools, validation, encoding and scoring.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from statistics import median
 from typing import Any
 
 import torch
-from trl import GRPOTrainer
 
 from benchmarks.report import machine
 from benchmarks.training import RESULTS
@@ -30,6 +31,7 @@ from train import grpo
 from train.models import load
 from train.options import parse
 from train.sampler import CachedSampler
+from train.trainer import TrimmedGRPOTrainer
 
 Record = list[list[list[int]]]
 """Of each episode, the tokens that the world added after each action (none after the last)."""
@@ -86,10 +88,10 @@ class Replayed:
 def train(args: grpo.Args, record: Recorded | None) -> tuple[Recorded, list[float]]:
     """Trains ``args.steps`` steps, with a record given from it; the record, and the seconds of each step."""
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, args.max_tokens)
+    model, tokenizer = load(args.model, args.max_tokens, args.grammar)
     sample = CachedSampler(model, tokenizer, args.temperature)
     played = record or Recorded(args.game(args.questions), tokenizer, **args.limits(), sampler=lambda _: sample)
-    trainer = GRPOTrainer(
+    trainer = TrimmedGRPOTrainer(
         model=model,
         reward_funcs=played.reward,
         rollout_func=played if record is None else Replayed(record, sample),
@@ -138,7 +140,7 @@ def main(argv: list[str] | None = None) -> None:
         "| | measured | target |",
         "|---|---|---|",
         f"| GRPO steps a minute, played / recorded world | {median(ratios):.3f} | at least 0.9 |",
-        f"| environment and adapter, share of a step's wall time | {median(shares):.1%} | at most 5% |",
+        f"| environment, adapter and scoring, share of a step's wall time | {median(shares):.1%} | at most 5% |",
         f"| a step, seconds | {median(steps):.2f} | |",
     ]
     print("\n".join(lines))

@@ -8,13 +8,16 @@ next turn). ``mask`` is 1 on the policy's own tokens and 0 on all others.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msgspec.structs import replace
 
 from mtr_env.episode import Stage
-from mtr_env.trace import TokenRecord, Trace
+from mtr_env.grammar import Grammar
+from mtr_env.grammar.base import Result
+from mtr_env.trace import Call, TokenRecord, Trace
 from mtr_env.transcript import Message, messages
 
 _MARK = "\u2063mtr\u2063"  # stands for an action while the chat template is asked what follows one
@@ -68,6 +71,34 @@ class Encoder:
         self._said = self._render(opening, add_generation_prompt=False)
         self.between("observation")  # fails at the start, not in the middle of a training
 
+    def check(self, grammar: Grammar) -> None:
+        """Raises ``ValueError`` with the fix when a call, an answer or an observation of the grammar does not come back
+        from its ids, or the tokenizer does not know a mark of its own chat template."""
+        spoken = (
+            grammar.render_call(Call("search", {"query": "1"}), thought="1"),
+            grammar.render_answer("1"),
+            grammar.render_result(Result("search", {"status": "ok", "total": 1})),
+        )
+        fix = "add it (tokenizer.add_tokens, then model.resize_token_embeddings) or choose another model"
+        for text in spoken:
+            back = self.tokenizer.decode(self._ids(text), skip_special_tokens=False)
+            if back != text:
+                raise ValueError(
+                    f"The tokenizer loses {_first_lost(text, back)!r} of the grammar {grammar.name!r}, so no action "
+                    f"could be read: {text!r} comes back as {back!r}. Choose another grammar, or {fix}."
+                )
+        unknown = getattr(self.tokenizer, "unk_token_id", None)
+        if unknown is None or unknown == self.eos:  # the latter: a vocabulary that knows every byte
+            return
+        turns = [{"role": role, "content": spoken[1]} for role in ("system", "user", "assistant")]
+        text = self._render(turns)
+        if unknown in (ids := self._ids(text)):
+            back = self.tokenizer.decode(ids, skip_special_tokens=False)
+            raise ValueError(
+                f"The tokenizer does not know {_first_lost(text, back)!r} of its own chat template: {fix}, or use a "
+                "template of marks that it knows."
+            )
+
     def _render(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=add_generation_prompt)
         if not isinstance(text, str):
@@ -118,6 +149,13 @@ class Encoder:
 
     def _ids(self, text: str) -> list[int]:
         return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _first_lost(text: str, back: str) -> str:
+    """The tag, word or character at which a text and what came back from its ids part."""
+    pieces = re.finditer(r"</?\w+>|<\|\w+\|>|\w+|\s|.", text)
+    same = next((i for i, (a, b) in enumerate(zip(text, back, strict=False)) if a != b), min(len(text), len(back)))
+    return next((piece[0] for piece in pieces if piece.end() > same), text)
 
 
 class TokenEpisode:

@@ -23,3 +23,16 @@ def shared_data() -> Callable[[str], Path]:
         return found
 
     return path
+
+
+@pytest.fixture(scope="session")
+def random_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model with random weights and the tokenizer of `train/base`; skips without the extra `train`."""
+    pytest.importorskip("trl", reason="the train extra is not installed (pip install -e '.[train]')")
+    from train import pretrain
+
+    out = tmp_path_factory.mktemp("model")
+    pretrain.main(
+        ["--steps", "1", "--copying", "0", "--batch-tokens", "640", "--width", "32", "--layers", "2", "--out", str(out)]
+    )
+    return out

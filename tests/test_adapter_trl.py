@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func
+from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func, trainer_sampler
 from mtr_env.errors import InfrastructureError
 from mtr_env.policies.oracle import Oracle
 from mtr_env.question import Question
@@ -69,6 +72,23 @@ class Scripted:
         return self._known
 
 
+class Engine:
+    """The part of TRL's vLLM engine that is asked: of each position, the most likely tokens by rank."""
+
+    def __init__(self, sample: Any, known: bool = True) -> None:
+        self.sample, self.known = sample, known
+        self.max_completion_length = 4096
+        self.asked: list[int] = []
+
+    def generate(self, prompts: list[list[int]], images: None, num_generations: int) -> tuple[Any, ...]:
+        assert (images, num_generations) == (None, 1)
+        self.asked.append(self.max_completion_length)
+        ids = [sampled.ids for sampled in self.sample(prompts, self.max_completion_length)]
+        if not self.known:
+            return prompts, ids, None, None
+        return prompts, ids, [[[-0.1, -0.5]] * len(i) for i in ids], [[[0, token] for token in i] for i in ids]
+
+
 TRAINER = SimpleNamespace(state=SimpleNamespace(global_step=0))
 
 
@@ -123,6 +143,38 @@ def test_rewards_and_every_part_are_logged_by_name() -> None:
     parts = ("reward", "answer", "contract", "provenance", "support", "economy", "em", "f1", "unscored", "calls")
     assert {f"mtr/{name}" for name in parts} <= set(logged)
     assert {"mtr/seconds/sample", "mtr/seconds/world"} <= set(logged)
+
+
+def test_the_worlds_seconds_hold_its_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.2)
+        return score(*arguments)
+
+    rollouts, _ = scripted()
+    [row, *_] = rollouts.rows(rollouts.game.world.ids)
+    monkeypatch.setattr("mtr_env.adapters.trl.score", slow)
+    rollouts([row["prompt"]] * 2, TRAINER)
+    assert rollouts.seconds["world"] > 0.4
+
+
+def test_where_trl_has_vllm_it_samples_and_its_length_limit_is_given_back() -> None:
+    rollouts, script = scripted()
+    [row, *_] = rollouts.rows(rollouts.game.world.ids)
+    expected = rollouts([row["prompt"]] * 2, TRAINER)
+    rollouts.sampler = trainer_sampler
+    engine = Engine(script.sample)
+    trainer = SimpleNamespace(state=TRAINER.state, use_vllm=True, vllm_generation=engine)
+    assert {**rollouts([row["prompt"]] * 2, trainer), "mtr_log": expected["mtr_log"]} == expected
+    assert expected["logprobs"][0][0] == -0.5  # of the sampled token, not of the most likely one
+    assert {*engine.asked} == {rollouts.max_turn_tokens}
+    assert engine.max_completion_length == 4096
+    trainer.vllm_generation = Engine(script.sample, known=False)
+    assert rollouts([row["prompt"]] * 2, trainer)["logprobs"] is None
+    broken = Engine(None)
+    trainer.vllm_generation = broken
+    with pytest.raises(TypeError):
+        rollouts([row["prompt"]], trainer)
+    assert broken.max_completion_length == 4096
 
 
 def test_an_unscored_episode_has_no_reward() -> None:
@@ -234,3 +286,16 @@ def test_two_questions_with_one_prompt_are_refused() -> None:
     rollouts._asked.add(messages(trace, stage.prompt), first)
     with pytest.raises(ValueError, match="have the same prompt"):
         rollouts.rows([second])
+
+
+def test_rows_of_a_file_with_one_text_are_refused_where_they_have_one_prompt(tmp_path: Path) -> None:
+    """The order of a question's tools follows from its id, so most rows with one text have prompts of their own."""
+    context = [["Kolya", ["Kolya is a film.", "It was directed by Ida Sexton."]], ["Prague", ["Prague is a city."]]]
+    row = {"question": "Who directed Kolya?", "context": context, "supporting_facts": [["Kolya", 1]], "type": "bridge"}
+    rows = [{**row, "_id": f"q{n}", "answer": "Ida Sexton" if n < 3 else "Sexton", "level": "easy"} for n in range(4)]
+    file = tmp_path / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rollouts = make_rollout_func("MTR-HotpotQA-v0", TOKENIZER, source=str(file), max_tokens=20_000)
+    assert len(rollouts.rows(["q0", "q1", "q2"])) == 3
+    with pytest.raises(ValueError, match=r"'q0' and 'q3' have the same prompt.*; leave one of them out"):
+        rollouts.rows(rollouts.game.world.ids)

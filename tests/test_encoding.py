@@ -7,6 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from mtr_env.encoding import Encoder
+from mtr_env.grammar import GRAMMARS, Grammar
 from mtr_env.policies.oracle import Oracle
 from mtr_env.rollout import play
 from mtr_env.testing.byte_tokenizer import END, PAIR, ByteTokenizer
@@ -93,3 +94,36 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
 
     with pytest.raises(ValueError, match="does not append"):
         Encoder(Rewriting())
+
+
+class WithoutTags(ByteTokenizer):
+    """Knows neither a tag nor what is called `lost`: they become a question mark."""
+
+    unk_token_id = ord("?")
+
+    def __init__(self, lost: str) -> None:
+        self.lost = lost
+
+    def encode(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        return super().encode(text.replace(self.lost, "?"))
+
+
+@pytest.mark.parametrize("grammar", GRAMMARS.values(), ids=str)
+def test_every_grammar_comes_back_from_the_ids_of_bytes(grammar: Grammar) -> None:
+    ENCODER.check(grammar)
+
+
+@pytest.mark.parametrize(
+    ("grammar", "lost", "message"),
+    [
+        ("hermes", "<tool_call>", "loses '<tool_call>' of the grammar 'hermes'.* Choose another grammar, or add it"),
+        ("hermes", "</answer>", "loses '</answer>' of the grammar 'hermes'"),
+        ("hermes", "<tool_response>", "loses '<tool_response>' of the grammar 'hermes'"),
+        ("react-compact", "Final", "loses 'Final' of the grammar 'react-compact'"),
+        ("hermes", "\n", r"loses '\\n' of the grammar"),
+        ("hermes", "assistant", "does not know 'assistant' of its own chat template: add it"),
+    ],
+)
+def test_a_tokenizer_that_loses_a_piece_of_the_grammar_is_refused(grammar: str, lost: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Encoder(WithoutTags(lost)).check(GRAMMARS[grammar])

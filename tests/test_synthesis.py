@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -205,7 +206,7 @@ def test_the_files_of_a_collection_hold_the_same_traces_and_say_what_was_left_ou
     assert said["settings"]["least_part"] == 0.6
     assert f"{len(rows)} of 60 episodes kept" in capsys.readouterr().out
     assert {path.name for path in tmp_path.iterdir()} == set(
-        "traces.jsonl kept.jsonl sft.jsonl collect.json run.json summary.json".split()
+        "traces.jsonl kept.jsonl sft.jsonl dataset collect.json run.json summary.json".split()
     )
 
 
@@ -278,7 +279,7 @@ def test_a_model_teaches_and_a_second_start_asks_for_nothing(
         collect.main([*argv, "--out", str(out)])
         assert server.requests == requests
         assert (out / "sft.jsonl").read_bytes() == first
-    assert not [path for path in out.iterdir() if b"PW" in path.read_bytes()]
+    assert not [path for path in out.rglob("*") if path.is_file() and b"PW" in path.read_bytes()]
     traces = list(read_traces(out / "traces.jsonl"))
     assert len(traces) == 40
     used = [json.loads(line) for line in (out / "usage.jsonl").read_text().splitlines()]
@@ -288,6 +289,22 @@ def test_a_model_teaches_and_a_second_start_asks_for_nothing(
     assert len(rows_of(out)) >= 20
     assert json.loads((out / "run.json").read_text())["policy"].startswith("auto(m(temperature=0.7")
     assert "episodes kept" in capsys.readouterr().out
+
+
+def test_the_progress_bar_says_rate_time_left_and_what_the_teacher_has_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("openai", reason=WITHOUT_OPENAI)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with ChatServer(expert(4, tmp_path)) as server:
+        argv = ["--split", "train", "--episodes", "4", "--teacher", "chat", "--policy-model", "m"]
+        argv += ["--policy-base-url", server.url, "--policy-prices", "1,2", "--no-dataset"]
+        collect.main([*argv, "--out", str(tmp_path / "out")])
+        read, written = server.tokens
+    *_, bar = capsys.readouterr().err.split("\r")
+    cost = (read + 2 * written) / 1e6
+    said = rf"4/4 episodes, [\d.]+/s, 0:00 left, 4 right, teacher {read:,} \+ {written:,} tokens, {cost:.4f} USD"
+    assert re.match(rf"\[#{{30}}\] {said}", bar), bar
 
 
 @pytest.mark.stress
@@ -338,15 +355,19 @@ def test_trl_trains_on_the_rows_and_lists_the_tools_once(form: str, tmp_path: Pa
     from datasets import load_dataset, load_from_disk
     from transformers import LlamaConfig, LlamaForCausalLM
 
-    argv = ["--split", "train", "--episodes", "8", "--teacher", "oracle", "--thoughts", "--form", form, "--dataset"]
+    argv = ["--split", "train", "--episodes", "8", "--teacher", "oracle", "--thoughts", "--form", form]
     collect.main([*argv, "--out", str(tmp_path)])
     template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
     tokenizer = tokenizer_with(template)
-    folder = load_from_disk(str(tmp_path / "dataset"))
     file = load_dataset("json", data_files=str(tmp_path / "sft.jsonl"), split="train", cache_dir=str(tmp_path / "c"))
-    assert folder["messages"] == file["messages"]
     rows = rows_of(tmp_path)
-    assert list(folder["messages"]) == [row["messages"] for row in rows]
+    assert list(file["messages"]) == [row["messages"] for row in rows]
+    folder = load_from_disk(str(tmp_path / "dataset"))  # native, whatever the form
+    assert folder["question_id"] == file["question_id"]
+    assert all(json.loads(tools) for tools in folder["tools"])
+    assert all(any("tool_calls" in message for message in chat) for chat in folder["messages"])
+    if form == "native":
+        assert list(folder["messages"]) == list(file["messages"])
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2
     )
@@ -356,7 +377,10 @@ def test_trl_trains_on_the_rows_and_lists_the_tools_once(form: str, tmp_path: Pa
         activation_checkpointing=False,
     )  # fmt: skip
     trainer = trl.SFTTrainer(
-        model=LlamaForCausalLM(config), args=settings, train_dataset=folder, processing_class=tokenizer
+        model=LlamaForCausalLM(config),
+        args=settings,
+        train_dataset=folder if form == "native" else file,
+        processing_class=tokenizer,
     )
     texts = [tokenizer.decode(ids) for ids in trainer.train_dataset["input_ids"]]
     for row, text in zip(rows, texts, strict=True):
@@ -367,3 +391,15 @@ def test_trl_trains_on_the_rows_and_lists_the_tools_once(form: str, tmp_path: Pa
         calls = rows[0]["messages"][2]["tool_calls"][0]["function"]
         assert json.dumps(calls["arguments"]) in texts[0]
     trainer.train()
+
+
+def test_without_the_datasets_library_the_folder_is_left_out_and_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    collect.main([*SYNTHETIC, "--teacher", "oracle", "--out", str(tmp_path)])
+    assert "The folder `dataset` is left out: it takes pip install 'mtr-env[data]'" in capsys.readouterr().err
+    assert not (tmp_path / "dataset").exists()
+    assert len(rows_of(tmp_path)) == 30
+    collect.main([*SYNTHETIC, "--teacher", "oracle", "--no-dataset", "--out", str(tmp_path)])
+    assert "is left out" not in capsys.readouterr().err

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
+import subprocess
+import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
@@ -94,7 +97,7 @@ def test_a_recipe_gives_options_that_the_command_line_overrides(
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain"])
+@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain", "scratch"])
 def test_every_program_lists_its_options(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     if program == "pretrain":
         pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
@@ -205,16 +208,44 @@ def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
     grpo.check(options.parse(grpo.Args, "grpo", "", [*makes, "--cassette", str(tmp_path / "c.sqlite")]))
 
 
-@pytest.mark.parametrize("recipe", ["tiny", "qwen2.5-7b", "qwen3-4b"])
-def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
-    from train import grpo, measure, sft
+def test_the_share_of_noise_rises_with_the_step_of_the_training() -> None:
+    from mtr_env import draw
+    from train import grpo
 
-    for module, program in ((collect, "collect"), (sft, "sft"), (grpo, "grpo"), (measure, "measure")):
+    argv = ["--split", "train", "--eval-every", "0", "--steps", "100", "--noise", "0.1", "--noise-end", "0.7"]
+    args = options.parse(grpo.Args, "grpo", "", argv)
+    grpo.check(args)
+    game = grpo.with_noise(args.game(60), args)
+    assert "tool_failure=0.175" in game.setup.tool_actor  # at the end, a quarter of 0.7
+
+    def share(step: int) -> float:
+        env, seen = MTREnv(game), list[bool]()
+        for question_id in game.world.ids:
+            seed = draw.group_seed(args.seed, step, question_id)
+            trace = play(env, Oracle(game.grammar), seed=seed, question_id=question_id)
+            seen += [r.origin == "noise" for s in trace.steps for r in s.responses if r is not None]
+        return sum(seen) / len(seen)
+
+    shares = [share(step) for step in (0, 50, 99)]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.15 < shares[1] < shares[2] - 0.05  # some noise cannot apply, and leaves its response as it is
+    plain = options.parse(grpo.Args, "grpo", "", ["--split", "train"])
+    assert "noise" not in grpo.with_noise(plain.game(2), plain).setup.tool_actor
+    with pytest.raises(SystemExit, match=r"--noise-end is a share from 0 to 1, found 1\.5"):
+        grpo.check(options.parse(grpo.Args, "grpo", "", ["--noise-end", "1.5"]))
+
+
+@pytest.mark.parametrize("recipe", sorted(path.stem for path in options.RECIPES.glob("*.toml")))
+def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
+    programs = {*tomllib.loads(options.recipe_file(recipe).read_text())}
+    assert {"collect", "sft", "grpo", "measure"} <= programs
+    for program in programs:
+        module = importlib.import_module(f"train.{program}")
         args = options.parse(module.Args, program, "", ["--recipe", recipe])
         if program == "collect":
             args.check()
         if program == "grpo":
-            grpo.check(args)
+            module.check(args)
 
 
 def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_written(
@@ -226,3 +257,31 @@ def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_wr
         demo.main(["--stages", "nothing", "--out", str(tmp_path / "run")])
     assert "there is no recipe 'nothing'; expected one of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_make_writes_the_seconds_of_the_set_up_and_the_demonstration_counts_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import demo
+
+    if shutil.which("make") is None:
+        pytest.skip("there is no make")
+    shutil.copy(Path(__file__).parents[1] / "Makefile", tmp_path)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    for needed in ("pyproject.toml", "constraints.txt"):
+        (tmp_path / needed).touch()
+    monkeypatch.setattr(demo.sys, "prefix", str(tmp_path / ".venv"))
+
+    def make(script: str) -> int:
+        python.write_text(f"#!/bin/sh\n{script}\n")
+        python.chmod(0o755)
+        command = ["make", "--no-print-directory", ".venv/.installed-train"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=False).returncode
+
+    assert make("exit 1") != 0  # an installation that fails leaves no stamp
+    assert demo.set_up_seconds() is None
+    assert make("sleep 1.1") == 0
+    assert demo.set_up_seconds() in (2.0, 3.0, 4.0)  # two installations of a second, rounded
+    (tmp_path / ".venv/.installed").write_text("")  # as earlier stamps were
+    assert demo.set_up_seconds() is None

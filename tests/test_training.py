@@ -25,16 +25,10 @@ ROOT = Path(__file__).parent.parent
 WORLD = ["--split", "train", "--grammar", "hermes-compact"]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def model(random_checkpoint: Path) -> Path:
     """A checkpoint with random weights."""
-    from train import pretrain
-
-    out = tmp_path_factory.mktemp("model")
-    pretrain.main(
-        ["--steps", "1", "--copying", "0", "--batch-tokens", "640", "--width", "32", "--layers", "2", "--out", str(out)]
-    )
-    return out
+    return random_checkpoint
 
 
 def program(name: str, *arguments: object) -> list[str]:
@@ -347,7 +341,9 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The file of a recipe that runs in seconds."""
     file = tmp_path_factory.mktemp("recipe") / "seconds.toml"
     world = 'split = "{}"\ngrammar = "hermes-compact"\n'
-    few = "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\nleast_variance = 0\neval_questions = 2\n"
+    few = (
+        "questions = 8\nsteps = 2\ngroups = 2\ngroup_size = 2\naccumulate = 2\nleast_variance = 0\neval_questions = 2\n"
+    )
     file.write_text(
         f"[collect]\n{world.format('train')}episodes = 40\n"
         f'[sft]\nmodel = "{model}"\nbatch = 8\n'
@@ -362,7 +358,8 @@ def test_the_demonstration_runs_every_stage_once(recipe: str, tmp_path: Path, mo
 
     arguments = ["--stages", recipe, "--episodes", "8", "--out", str(tmp_path)]
     first = demo.main(arguments)
-    assert [*first] == ["base", "sft", "sft_control", "grpo", "oracle", "random", "sampled", "minutes"]
+    rows = ["base", "sft", "sft_control", "grpo", "oracle", "random"]
+    assert [*first] == [*rows, "sampled", "minutes", "set_up_minutes"]
     assert first["oracle"] == {"em": 1.0, "f1": 1.0, "reward": 1.0, "well_formed": 1.0, "episodes": 8}
     assert all(set(first["sampled"][row]) == set(demo.SHOWN) for row in demo.MODELS)
     assert json.loads((tmp_path / "summary.json").read_text()) == first
@@ -404,7 +401,8 @@ def test_intervals_over_seeds_are_those_of_students_t() -> None:
     assert (middle, round(half, 3)) == (2.0, 2.484)  # 4.303 * 1 / sqrt(3)
     row = {"em": 0.5, "f1": 0.5, "reward": 0.5, "well_formed": 1.0, "episodes": 8}
     rows = dict.fromkeys(("base", "sft", "sft_control", "grpo"), row)
-    result = {**rows, "oracle": row, "random": row, "sampled": rows, "minutes": 1.0}
+    result = {**rows, "oracle": row, "random": row, "sampled": rows, "minutes": 3.0, "set_up_minutes": 1.25}
+    assert [training.minutes(r) for r in (result, {"minutes": 3.0})] == ["1.75", "3.00"]
     lines = training.table([result, result, result])
     assert "| grpo | 50.0 | 100.0 | 50.0 | 100.0 |" in lines
     assert "| oracle | 50.0 | 100.0 |  |  |" in lines

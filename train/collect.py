@@ -15,7 +15,8 @@ each call what it wants to know) and ``chat`` (a chat model, many questions at o
 - ``kept.jsonl``: the traces that passed the filters (``train.sft --traces`` reads it)
 - ``sft.jsonl``: the same as chat messages, one conversation a line, which TRL's ``SFTTrainer`` reads: in the text of
   the grammar, or with ``--form native`` as tool calls with the tools beside them
-- ``dataset`` (with ``--dataset``): ``sft.jsonl`` as a folder of the ``datasets`` library
+- ``dataset`` (not with ``--no-dataset``): the same as a folder of the ``datasets`` library: chat messages with tool
+  calls, and the tools beside them
 - ``collect.json``: the settings, and how many were left out for which reason; ``usage.jsonl``: what the models of each
   episode have used
 """
@@ -78,7 +79,7 @@ class Args(WorldOptions, PlayerOptions):
     tokenizer: str | None = option(None, "a checkpoint folder or hub id, for --most-tokens")
     refuse_leaks: bool = option(False, "leave out what says the answer before a tool or the question has")
     form: str = option("text", "of sft.jsonl: text (the grammar's) or native (tool calls)")
-    dataset: bool = option(False, "also write a folder of the datasets library")
+    dataset: bool = option(True, "also write a folder of the datasets library: native messages, and their tools")
     seed: int = option(0, "the first episode's seed")
     out: Path = option(Path("runs/traces"), "the folder")
 
@@ -154,21 +155,20 @@ def _text_chat(trace: Trace) -> list[dict[str, str]]:
     return messages(trace, grammar.render_prompt(trace.question.text, trace.toolset))
 
 
-def row_of(trace: Trace, form: str) -> dict[str, Any]:
-    """A trace as a row for fine-tuning.
+def chat_of(trace: Trace, form: str) -> dict[str, Any]:
+    """The columns of a row for fine-tuning that hold a trace.
 
     ``text``: the policy's own conversation, whose system message lists the tools; a column ``tools`` beside it would
     make a chat template list them again. ``native``: messages with ``tool_calls``, whose arguments are objects (chat
     templates write them as JSON), and the tools as JSON text (they differ by question, and a table would fill each
     one's schema with the fields of all others).
     """
-    row: dict[str, Any] = {"question_id": trace.question.id, "reward": score(trace).total}
     if form == "text":
-        return row | {"messages": _text_chat(trace)}
+        return {"messages": _text_chat(trace)}
     chat = trace_chat(trace, get_grammar(trace.setup.grammar))
     for call in [call for message in chat for call in message.get("tool_calls", ())]:
         call["function"]["arguments"] = json.loads(call["function"]["arguments"])
-    return row | {"messages": chat, "tools": json.dumps(trace.toolset.openai(), ensure_ascii=False)}
+    return {"messages": chat, "tools": json.dumps(trace.toolset.openai(), ensure_ascii=False)}
 
 
 def write_rows(args: Args) -> Counter[str]:
@@ -176,22 +176,34 @@ def write_rows(args: Args) -> Counter[str]:
     Files appear when they are whole."""
     left_out = Counter[str]()
     count = 0
+    make_dataset = dataset_class() if args.dataset else None
+    table = []
     places = [args.out / name for name in ("kept.jsonl", "sft.jsonl")]
     beside = [path.with_name(f".{path.name}") for path in places]
     with beside[0].open("wb") as traces, beside[1].open("wb") as rows:
         for trace in kept(read_traces(args.out / "traces.jsonl"), filters_of(args), left_out):
             traces.write(encode(trace) + b"\n")
-            rows.write(msgspec.json.encode(row_of(trace, args.form)) + b"\n")
+            row = {"question_id": trace.question.id, "reward": score(trace).total}
+            chat = chat_of(trace, args.form)
+            rows.write(msgspec.json.encode(row | chat) + b"\n")
+            if make_dataset is not None:
+                table.append(row | (chat if args.form == "native" else chat_of(trace, "native")))
             count += 1
     for path, whole in zip(places, beside, strict=True):
         whole.replace(path)
-    if args.dataset and count:
-        from datasets import Dataset
-
-        with (args.out / "sft.jsonl").open(encoding="utf-8") as lines:
-            table = [json.loads(line) for line in lines]
-        Dataset.from_list(table, on_mixed_types="use_json").save_to_disk(str(args.out / "dataset"))
+    if make_dataset is not None and table:
+        make_dataset.from_list(table, on_mixed_types="use_json").save_to_disk(str(args.out / "dataset"))
     return Counter({"kept": count}) + left_out
+
+
+def dataset_class() -> Any:
+    """``datasets.Dataset``, or ``None`` with a notice: what else is written does not need it."""
+    try:
+        from datasets import Dataset
+    except ImportError:
+        print("The folder `dataset` is left out: it takes pip install 'mtr-env[data]'.", file=sys.stderr)
+        return None
+    return Dataset
 
 
 def collect(args: Args, command: list[str]) -> Counter[str]:

@@ -10,6 +10,9 @@ nothing to learn from.
 With ``--tool-actor llm`` or ``ladder`` a model plays the tools: in each round it is asked for all episodes that wait,
 at most ``--concurrency`` of them at once and process. What it cannot answer ends that episode unscored, and TRL leaves
 it out. What a ``--cassette`` holds serves every step: the same call after the same exchanges is asked once.
+
+With ``--noise 0.1`` a tenth of the responses fail, find nothing, answer in part or contradict the evidence; with
+``--noise-end 0.3`` that share goes evenly from the one to the other over the steps. Held-out questions have no noise.
 """
 
 from __future__ import annotations
@@ -22,7 +25,9 @@ from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.cli.tables import spent
+from mtr_env.episode import Game
 from mtr_env.reward import score
+from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 from train.measure import play_all, summary_of
 from train.models import adapter, load, save
 from train.options import PlayOptions, TrainerOptions, option, parse
@@ -41,6 +46,8 @@ class Args(TrainerOptions, PlayOptions):
     groups: int = option(8, "questions a step and device")
     group_size: int = option(8, "rollouts of a question")
     beta: float = option(0.0, "weight of the KL term")
+    noise: float = option(0.0, "share of the tools' responses that are disturbed, shared by all kinds of noise")
+    noise_end: float | None = option(None, "that share at the last step, to which it goes evenly; --noise if not said")
     least_variance: float = option(0.4, "refuse to start below this share of groups with different rewards")
     eval_every: int = option(20, "steps between evaluations on held-out questions; 0: none")
     eval_split: str | None = option(None, "the split of the held-out questions")
@@ -50,6 +57,16 @@ class Args(TrainerOptions, PlayOptions):
     vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
     save_every: int = option(20, "steps between checkpoints")
     resume: bool = option(False, "go on from the last checkpoint in --out, if there is one")
+
+
+def with_noise(game: Game, args: Args) -> Game:
+    """The game with the noise of the options, which follows the optimisation step: a group's seed rises with it."""
+    end = args.noise if args.noise_end is None else args.noise_end
+    if args.noise == end == 0:
+        return game
+    schedule = NoiseSchedule.over_steps({0.0: args.noise, 1.0: end}, args.steps)
+    actor, setup = NoisyToolActor(game.tool_actor, schedule), game.setup
+    return Game(game.world, game.tool_maker, actor, game.rubric, game.grammar, setup.max_steps, setup.env_id)
 
 
 def share_with_variance(rollouts: Rollouts, sample: Sampler, groups: int, size: int) -> float:
@@ -94,6 +111,10 @@ def check(args: Args) -> None:
             f"--accumulate {args.accumulate} does not divide the {args.groups * args.group_size} rollouts of a step "
             f"(--groups {args.groups} x --group-size {args.group_size})."
         )
+    for name in ("noise", "noise_end"):
+        share = getattr(args, name)
+        if share is not None and not 0 <= share <= 1:
+            raise SystemExit(f"--{name.replace('_', '-')} is a share from 0 to 1, found {share:g}.")
     if args.vllm not in (None, "colocate", "server"):
         raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
     if args.eval_every and not one_device(args):
@@ -134,7 +155,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
     check(args)
     tools = args.tools(seeded=False)
-    game = args.game(args.questions, tools, rubric=args.rubric)
+    game = with_noise(args.game(args.questions, tools, rubric=args.rubric), args)
     import torch
     from transformers.trainer_utils import get_last_checkpoint
 
@@ -143,7 +164,7 @@ def main(argv: list[str] | None = None) -> None:
     from train.trainer import TrimmedGRPOTrainer
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, args.max_tokens)
+    model, tokenizer = load(args.model, args.max_tokens, args.grammar)
     sample = CachedSampler(model, tokenizer, args.temperature)
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
     plain = one_device(args)

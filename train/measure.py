@@ -77,7 +77,7 @@ def run(args: Args) -> dict[str, Any]:
     from train.sampler import CachedSampler
 
     torch.manual_seed(args.seed)
-    model, tokenizer = load(args.model, args.max_tokens)
+    model, tokenizer = load(args.model, args.max_tokens, args.grammar)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     sample = CachedSampler(model, tokenizer, args.temperature)
     rollouts = Rollouts(game, tokenizer, **args.limits())

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers.cache_utils import Cache, DynamicLayer
 
-from mtr_env.adapters.trl import Sampled
+from mtr_env.adapters.trl import Sampled, padding
 
 
 class RoomyLayer(DynamicLayer):
@@ -57,7 +57,7 @@ class CachedSampler:
     def __init__(self, model: Any, tokenizer: Any, temperature: float = 1.0) -> None:
         self.model = model
         self.eos = tokenizer.eos_token_id
-        self.pad = tokenizer.pad_token_id
+        self.pad = padding(tokenizer)
         self.temperature = temperature
         self._read: list[list[int]] = []  # of each row, the tokens that the cache holds
         self._cache = Cache(layer_class_to_replicate=RoomyLayer)

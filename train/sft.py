@@ -4,22 +4,33 @@
 
 TRL's ``SFTTrainer`` on ids and labels that :class:`mtr_env.encoding.Encoder` makes, the same encoder that makes the ids
 of reinforcement learning; the loss is on the policy's own tokens only.
+
+With ``--eval-questions N --eval-split NAME`` the model plays held-out questions of the traces' world before and after,
+with the most likely tokens: which share of its traces is well-formed, and which keeps the contract.
 """
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any
 
+from mtr_env.adapters.trl import Rollouts
 from mtr_env.encoding import Encoder, Tokenizer
 from mtr_env.evaluate import read_traces
 from mtr_env.grammar import get_grammar
+from mtr_env.registration import SYNTHETIC
+from mtr_env.trace import Trace
 from mtr_env.transcript import messages
 from train.filters import kept
-from train.models import adapter, load, save
-from train.options import TrainerOptions, option, parse
+from train.measure import play_all, well_formed
+from train.models import adapter, check_tokenizer, load, save
+from train.options import TrainerOptions, WorldOptions, option, parse
 
 
 @dataclass
@@ -34,19 +45,75 @@ class Args(TrainerOptions):
     schedule: str = option("cosine", "of the learning rate, after 5% warm-up: a name that transformers knows")
     max_tokens: int = option(1024, "longer sequences are left out (and counted)")
     exchange_names: bool = option(False, "exchange the words of names in each trace (synthetic world, its tokenizer)")
+    eval_questions: int = option(0, "held-out questions to play before and after, each once; 0: none")
+    eval_split: str | None = option(None, "the split of the held-out questions, of the world of the traces")
+    eval_source: str | None = option(None, "a local file of held-out questions")
+    eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
+    max_turn_tokens: int = option(64, "the most tokens of an action, when it plays")
     stop_file: Path | None = option(None, "end after the step during which this file appears")
+
+
+def check(args: Args) -> None:
+    """Raises ``SystemExit`` with the fix for options that do not fit each other."""
+    if args.eval_questions and args.eval_split is None and args.eval_source is None and args.eval_world is None:
+        raise SystemExit("Say the held-out questions: --eval-split NAME, --eval-source FILE or --eval-world DIR.")
+    if args.eval_questions and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise SystemExit("Evaluation needs one device: --eval-questions 0, then train.measure.")
+
+
+def held_out(args: Args, tokenizer: Tokenizer) -> Rollouts:
+    """Plays the held-out questions as the traces were played: their environment, grammar, steps and families."""
+    some = list(islice(read_traces(args.traces), 500))
+    if not some:
+        raise SystemExit(f"{args.traces} holds no trace.")
+    setup = some[0].setup
+    families = sorted({trace.question.family for trace in some if trace.question.family})
+    world = WorldOptions(
+        env_id=setup.env_id,
+        split=args.eval_split,
+        source=args.eval_source,
+        world=args.eval_world,
+        families=",".join(families) if setup.env_id == SYNTHETIC and args.eval_world is None else None,
+        grammar=setup.grammar,
+        max_steps=setup.max_steps,
+    )
+    game = world.game(args.eval_questions)
+    return Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
+
+
+def form(traces: Sequence[Trace]) -> dict[str, float]:
+    """``well_formed`` (every action valid, at least one call, an answer) and ``contract_valid`` (no malformed action,
+    unknown tool or invalid arguments), as shares of the traces."""
+    kept_contract = [not any(fault.blame == "policy" for fault in trace.faults) for trace in traces]
+    return {
+        "well_formed": sum(map(well_formed, traces)) / len(traces),
+        "contract_valid": sum(kept_contract) / len(traces),
+    }
+
+
+def report(log: Sequence[dict[str, Any]], questions: int) -> str:
+    """What :func:`form` was before and after, in a sentence."""
+    found = [entry for entry in log if "eval/well_formed" in entry]
+    before, after = found[0], found[-1]
+    shares = {"well-formed": "eval/well_formed", "within the contract": "eval/contract_valid"}
+    said = [f"{before[key]:.1%} {name} before, {after[key]:.1%} after" for name, key in shares.items()]
+    return f"{questions} held-out questions: {'; '.join(said)}"
 
 
 def make_rows(
     path: Path, tokenizer: Tokenizer, least_reward: float, max_tokens: int, names: Random | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Rows of ``input_ids`` and ``labels`` (-100 where the policy did not write), and how many were too long. With
-    ``names``, which draws them, the words of names are exchanged in each row."""
+    ``names``, which draws them, the words of names are exchanged in each row. Raises ``SystemExit`` for a tokenizer
+    that loses the tags of the traces' grammar."""
     if names is not None:
         from train.names import exchange  # it needs the extra
     encoder = Encoder(tokenizer)
-    rows, too_long = [], 0
+    rows, too_long, grammars = [], 0, set[str]()
     for trace in kept(read_traces(path), least_reward):
+        if trace.setup.grammar not in grammars:
+            grammars.add(trace.setup.grammar)
+            check_tokenizer(tokenizer, trace.setup.grammar)
         prompt = get_grammar(trace.setup.grammar).render_prompt(trace.question.text, trace.toolset)
         encoded = encoder.trace(trace, messages(trace.upto(0), prompt))
         ids = encoded.prompt + encoded.completion
@@ -83,10 +150,12 @@ def in_batches(rows: list[dict[str, Any]], size: int, seed: int) -> list[dict[st
 def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "sft", __doc__.split("\n", 1)[0], argv)
+    check(args)
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
-    from train.callbacks import StopAt
+    from train.callbacks import Evaluate, StopAt
+    from train.sampler import CachedSampler
     from train.tokenizer import build
 
     model, tokenizer = load(args.model, args.max_tokens)
@@ -110,16 +179,29 @@ def main(argv: list[str] | None = None) -> None:
         logging_steps=10,
         save_strategy="no",
     )
+    callbacks: list[Any] = [StopAt(args.stop_file)] if args.stop_file else []
+    if args.eval_questions:
+        player, greedy = held_out(args, tokenizer), CachedSampler(model, tokenizer, temperature=0.0)
+        evaluation = Evaluate(
+            lambda: form(play_all(player, greedy, args.eval_questions, seed=0, batch=args.eval_questions)),
+            every=sys.maxsize,  # before the first step, and after the last
+        )
+        callbacks.append(evaluation)
     trainer = SFTTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(in_batches(rows, args.batch, args.seed)),
         processing_class=tokenizer,
         peft_config=adapter(args.lora_rank),
-        callbacks=[StopAt(args.stop_file)] if args.stop_file else [],
+        callbacks=callbacks,
     )
+    if args.eval_questions:
+        evaluation.trainer = trainer
+        greedy.model = trainer.model  # with LoRA, another than was loaded
     trainer.train()
     save(trainer, tokenizer, args.out)
+    if args.eval_questions:
+        print(report(trainer.state.log_history, args.eval_questions), flush=True)
 
 
 if __name__ == "__main__":

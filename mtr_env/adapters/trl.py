@@ -47,8 +47,11 @@ Sampler = Callable[[Sequence[Sequence[int]], int], list[Sampled]]
 class Rollouts:
     """Batched episodes as TRL's ``rollout_func``; made by :func:`make_rollout_func`.
 
-    ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment and
-    encoding).
+    ``seconds`` holds the wall time of the last call by kind: ``sample`` (the policy), ``world`` (environment,
+    encoding and scoring).
+
+    Raises ``ValueError`` with the fix for a tokenizer that cannot play (:class:`~mtr_env.encoding.Encoder`), or that
+    loses a tag of the grammar.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Rollouts:
     ) -> None:
         self.game = game
         self.encoder = Encoder(tokenizer)
+        self.encoder.check(game.grammar)
         self.max_turn_tokens = max_turn_tokens
         self.max_tokens = max_tokens
         self.seed = seed
@@ -108,8 +112,9 @@ class Rollouts:
         step = trainer.state.global_step  # so that a resumed training starts the same episodes
         seeds = {question_id: draw.group_seed(self.seed, step, question_id) for question_id in ids}
         episodes = self.play([(question_id, seeds[question_id]) for question_id in ids], self.sampler(trainer))
+        began = time.perf_counter()
         scores = [score(stopped(episode.trace), self.game.rubric) for episode in episodes]
-        return {
+        output = {
             "prompt_ids": [episode.prompt_ids for episode in episodes],
             "completion_ids": [episode.completion_ids for episode in episodes],
             "logprobs": _logprobs(episodes),
@@ -117,6 +122,8 @@ class Rollouts:
             "mtr_reward": [reward.total for reward in scores],
             "mtr_log": [episode_log(e.trace, s, cut=e.cut) for e, s in zip(episodes, scores, strict=True)],
         }
+        self.seconds["world"] += time.perf_counter() - began
+        return output
 
     def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
@@ -182,7 +189,7 @@ def make_rollout_func(
 
     Args:
         env_id: One of the package's ids.
-        tokenizer: The policy's, with a chat template.
+        tokenizer: The policy's, with a chat template; one that loses the grammar's tags is refused.
         max_turn_tokens: The most tokens the policy samples for one action.
         max_tokens: The most tokens of an episode, prompt included; without room for a whole action it is over.
         seed: Episode seeds follow from it and the optimisation step; a group shares one.
@@ -204,14 +211,24 @@ def vllm_sampler(trainer: Any) -> Sampler:
         engine = trainer.vllm_generation
         before, engine.max_completion_length = engine.max_completion_length, most
         try:
-            _, ids, logprobs, _ = engine.generate(
+            _, ids, logprobs, tokens = engine.generate(
                 prompts=[list(context) for context in contexts], images=None, num_generations=1
             )
         finally:
             engine.max_completion_length = before
-        return [Sampled(list(i), [top[0] for top in lp]) for i, lp in zip(ids, logprobs, strict=True)]
+        if logprobs is None:
+            return [Sampled(list(sampled), None) for sampled in ids]
+        return [Sampled(list(i), _of_sampled(i, lp, t)) for i, lp, t in zip(ids, logprobs, tokens, strict=True)]
 
     return sample
+
+
+def _of_sampled(
+    ids: Sequence[int], logprobs: Sequence[Sequence[float | None]], tokens: Sequence[Sequence[int]]
+) -> list[float] | None:
+    """Of each position's most likely tokens, the log-probability of the sampled one; ``None`` where one is unknown."""
+    found = [values[of.index(token)] for token, values, of in zip(ids, logprobs, tokens, strict=True)]
+    return None if None in found else [value for value in found if value is not None]
 
 
 def transformers_sampler(trainer: Any) -> Sampler:
@@ -238,13 +255,19 @@ def generate(model: Any, tokenizer: Any, contexts: Sequence[Sequence[int]], most
     from transformers import GenerationConfig
 
     width = max(map(len, contexts))
-    pad = tokenizer.pad_token_id
+    pad = padding(tokenizer)
     ids = torch.tensor([[pad] * (width - len(c)) + list(c) for c in contexts], device=model.device)  # (batch, width)
     attended = torch.tensor([[0] * (width - len(c)) + [1] * len(c) for c in contexts], device=model.device)
     settings = GenerationConfig(**{**config.to_dict(), "max_new_tokens": most, "max_length": None})
     with torch.no_grad():
         out = model.generate(input_ids=ids, attention_mask=attended, generation_config=settings)
     return [Sampled(_until(row, tokenizer.eos_token_id), None) for row in out[:, width:].tolist()]
+
+
+def padding(tokenizer: Any) -> int:
+    """The id that fills up batches. It is masked everywhere, so the end-of-turn token will do where there is none."""
+    pad: int | None = tokenizer.pad_token_id
+    return tokenizer.eos_token_id if pad is None else pad
 
 
 def _until(ids: list[int], eos: int) -> list[int]:

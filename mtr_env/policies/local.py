@@ -28,11 +28,38 @@ def load_local(checkpoint: str, grammar: str | Grammar = "hermes", *, temperatur
     """
     with needed("train", "A local model"):
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoTokenizer
     cuda = torch.cuda.is_available()
-    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype="auto" if cuda else torch.float32)
+    model = load_weights(checkpoint, "auto" if cuda else torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(checkpoint)
     return LocalModel(model.to("cuda" if cuda else "cpu"), tokenizer, grammar, temperature=temperature, name=checkpoint)
+
+
+def load_weights(checkpoint: str, dtype: Any) -> Any:
+    """The causal language model of a folder or hub id, all its weights trainable. A LoRA adapter is merged into its
+    base, which may itself be the folder of an adapter.
+
+    Raises ``OSError`` for a folder or id that has no checkpoint, or an adapter whose base is not there.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import find_adapter_config_file
+
+    if find_adapter_config_file(checkpoint) is None:
+        return AutoModelForCausalLM.from_pretrained(checkpoint, dtype=dtype)
+    with needed("train", "A LoRA adapter"):
+        from peft import PeftConfig, PeftModel
+    name = PeftConfig.from_pretrained(checkpoint).base_model_name_or_path
+    try:
+        base = load_weights(name, dtype)
+    except (OSError, TypeError) as error:  # TypeError: it records no base
+        raise OSError(
+            f"{checkpoint} holds a LoRA adapter for {name!r}, which is no checkpoint here: put it back, or write where "
+            "it is as base_model_name_or_path into adapter_config.json."
+        ) from error
+    model: Any = PeftModel.from_pretrained(base, checkpoint).merge_and_unload()
+    model.requires_grad_(True)  # peft had frozen the base
+    model.name_or_path = model.config._name_or_path = checkpoint  # what an adapter trained on it records as its base
+    return model
 
 
 def weights_digest(model: Any) -> str:
@@ -54,7 +81,8 @@ class LocalModel:
     model's context is not written: such an action is malformed.
 
     ``name`` and a digest of the weights stand in :attr:`name`. Raises ``ValueError`` for a tokenizer without a chat
-    template that appends (:class:`~mtr_env.encoding.Encoder`), and for a negative temperature.
+    template that appends (:class:`~mtr_env.encoding.Encoder`) or that loses the grammar's tags, and for a negative
+    temperature.
     """
 
     def __init__(
@@ -72,6 +100,7 @@ class LocalModel:
         self.model = model.eval()
         self.encoder = Encoder(tokenizer)
         self.grammar = get_grammar(grammar)
+        self.encoder.check(self.grammar)
         self.temperature = temperature
         self.most = most
         self.context: int | None = getattr(model.config, "max_position_embeddings", None)
