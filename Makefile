@@ -26,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 # torch is pinned to a version whose CPU build pip finds; bring a CUDA build into .venv first to use a GPU.
 $(TRAIN): $(STAMP)
 	set -e; began=$$(date +%s); \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train,serve]'; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,train]'; \
 	echo $$(($$(date +%s) - began)) >$@
 
 $(ADAPTERS): $(TRAIN)
