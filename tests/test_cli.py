@@ -161,7 +161,7 @@ def test_an_alarm_is_cried_out_and_a_budget_is_said(
     assert main([*argv, "--max-cost", "0.6", "--out", "a"]) == 1
     out, err = capsys.readouterr()
     assert "3 episodes, 0 scored, 3 unscored; 2 more not played, which count nowhere" in out
-    assert "used: player 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
+    assert "used: player 3 requests, 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
     assert "2 of 5 episodes are left unplayed, the budget of 0.6 USD (0.7500 used)" in err
     assert "ALARM: 3 of 3 episodes (100.0%) are unscored, more than 5.0%" in err
     assert main([*argv, "--unscored-alarm", "1", "--out", "b"]) == 1

@@ -310,6 +310,89 @@ def test_too_many_unscored_episodes_raise_an_alarm(tmp_path: Path) -> None:
         assert summary.rates["unscored"] == summary.rates["infrastructure_fault"] == 0.5
 
 
+class Away:
+    """Random valid play behind an endpoint that is ``down`` for the episodes with these seeds, or for all; a failed
+    request has taken 10 tokens and a cent by then, like any other."""
+
+    def __init__(self, down: Sequence[int] | None = ()) -> None:
+        self.down, self.inner = down, RandomValid()
+
+    def for_episode(self, trace: Trace) -> Any:
+        if self.down is None or trace.seed in self.down:
+            return self.away
+        return self.inner.for_episode(trace)
+
+    def away(self, messages: Any, tools: Any) -> str:
+        raise InfrastructureError("no answer.")
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(1, 7, 3, 0.01)
+
+
+def away(game: Game, out: Path, down: Sequence[int] | None, notes: list[str], **options: Any) -> Summary:
+    return run(game, Away(down), out, policy_name="random-valid", say=notes.append, **{"episodes": N, **options})
+
+
+def test_what_an_outage_ended_is_played_again_when_asked_for(game: Game, finished: bytes, tmp_path: Path) -> None:
+    notes: list[str] = []
+    summary = away(game, tmp_path, (1, 4), notes)
+    assert summary.unscored == 2
+    assert "no answer. The run's command with --retry-unscored plays the 2 that an outage ended again." in notes[-1]
+    before = (tmp_path / "traces.jsonl").read_bytes()
+    assert away(game, tmp_path, (), notes) == summary
+    assert notes[-2].endswith("nothing to play. An outage ended 2 of them; --retry-unscored plays these again."), (
+        "the alarm stands last"
+    )
+    assert (tmp_path / "traces.jsonl").read_bytes() == before
+    again = away(game, tmp_path, (4,), notes, retry_unscored=True)  # once, whatever comes of it
+    assert (again.episodes, again.unscored) == (N, 1)
+    played: list[int] = []
+    whole = away(game, tmp_path, (), notes, retry_unscored=True, on_episode=lambda *done: played.append(done[2].seed))
+    assert f"{tmp_path}: 1 episodes that an outage ended are played again." in notes
+    assert played == [4]
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+    assert (whole.unscored, whole.alarm) == (0, None)
+    assert whole.usage is not None
+    assert whole.usage.player.requests == N + 3, "what the outages took was paid"
+    assert away(game, tmp_path, (), notes, retry_unscored=True) == whole
+    assert notes[-1].endswith("nothing to play.")
+
+
+def test_a_kill_while_outages_are_played_again_loses_and_repeats_nothing(
+    game: Game, finished: bytes, tmp_path: Path
+) -> None:
+    class Killed(Away):
+        def for_episode(self, trace: Trace) -> Any:
+            if trace.seed == 4:
+                raise KeyboardInterrupt
+            return super().for_episode(trace)
+
+    away(game, tmp_path, (1, 4, 5), [])
+    with pytest.raises(KeyboardInterrupt):
+        run(game, Killed(), tmp_path, policy_name="random-valid", episodes=N, retry_unscored=True)
+    assert sorted(trace.seed for trace in read_traces(tmp_path / "traces.jsonl")) == [0, 1, 2, 3]
+    assert not (tmp_path / "summary.json").exists()
+    away(game, tmp_path, (), [])
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+
+
+def test_outages_of_another_run_are_not_forgotten(game: Game, tmp_path: Path) -> None:
+    away(game, tmp_path, (1,), [])
+    assert "seed is 0 there and 7 here" in refusal(tmp_path, game, seed=7, retry_unscored=True)
+
+
+def test_a_start_whose_first_episodes_are_all_outages_stops(game: Game, tmp_path: Path) -> None:
+    notes: list[str] = []
+    summary = away(game, tmp_path / "down", None, notes, episodes=40)
+    assert (summary.episodes, summary.unscored, summary.unplayed) == (10, 10, 30)
+    assert "stopped, since the first 10 episodes all ended in an outage (policy: no answer); 30 of 40" in notes[0]
+    assert away(game, tmp_path / "down", None, notes, episodes=40).episodes == 20, "each start tries anew"
+    whole = away(game, tmp_path / "down", (), notes, episodes=40, retry_unscored=True)
+    assert (whole.episodes, whole.unscored, whole.unplayed) == (40, 0, 0)
+    seldom = away(game, tmp_path / "seldom", [i for i in range(40) if i != 9], notes, episodes=40)
+    assert (seldom.scored, seldom.unplayed) == (1, 0)
+
+
 def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
     game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
     run(game, Oracle(), tmp_path, policy_name="oracle")

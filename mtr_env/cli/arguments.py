@@ -313,6 +313,9 @@ def _add_amounts(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help=f"a larger share of unscored episodes is cried out (default {UNSCORED_ALARM})",
     )
+    group.add_argument(
+        "--retry-unscored", action="store_true", help="play those again that an outage ended in an earlier start"
+    )
 
 
 def _add_compare(parser: argparse.ArgumentParser) -> None:

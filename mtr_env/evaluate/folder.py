@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -120,8 +120,11 @@ def lock(file: IO[bytes], path: Path) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.") from None
+        held = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that was put in order since
+    except (BlockingIOError, FileNotFoundError):
+        held = False
+    if not held:
+        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.")
 
 
 def cut_torn_line(file: IO[bytes]) -> int:
@@ -139,22 +142,42 @@ def cut_torn_line(file: IO[bytes]) -> int:
     return size - end
 
 
+def is_outage(trace: Trace) -> bool:
+    """Whether an outage ended the episode, which says nothing about the policy or the simulator."""
+    return trace.stop_reason == "infrastructure"
+
+
 def sort_traces(path: Path) -> None:
     """Puts the lines of a file of traces into the order of their episode seeds; a kill leaves the old file or the new
     one. So the same episodes make the same file, whichever ended first."""
-    places: list[tuple[int, int, int]] = []  # seed, start, end of a line
+    places = _places(path)
+    if not all(a < b for a, b in pairwise(places)):
+        _rewrite(path, sorted(places))
+
+
+def drop_traces(path: Path, seeds: Collection[int]) -> None:
+    """Leaves the episodes with these seeds out of a file of traces; a kill leaves the old file or the new one."""
+    _rewrite(path, [place for place in _places(path) if place[0] not in seeds])
+
+
+def _places(path: Path) -> list[tuple[int, int, int]]:
+    """Seed, start and end of each line."""
+    places: list[tuple[int, int, int]] = []
     with open(path, "rb") as file:
         start = 0
         for line in file:
             places.append((_SEED.decode(line).seed, start, start + len(line)))
             start += len(line)
-        if all(a < b for a, b in pairwise(places)):
-            return
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(beside, "wb") as sorted_file:
-            for _, start, end in sorted(places):
-                file.seek(start)
-                sorted_file.write(file.read(end - start))
+    return places
+
+
+def _rewrite(path: Path, places: list[tuple[int, int, int]]) -> None:
+    """The file with these lines, in this order."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(path, "rb") as file, open(beside, "wb") as new:
+        for _, start, end in places:
+            file.seek(start)
+            new.write(file.read(end - start))
     os.replace(beside, path)
 
 

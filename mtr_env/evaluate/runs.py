@@ -9,7 +9,7 @@ was in memory, so scoring them again gives the same numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,24 +23,28 @@ from mtr_env.evaluate.folder import (
     RunInfo,
     Say,
     cut_torn_line,
+    is_outage,
     lock,
     logger,
     read_info,
     read_traces,
-    setup_identity,
     sort_traces,
     traces_file,
     write_json,
 )
 from mtr_env.evaluate.players import load_policy
+from mtr_env.evaluate.resume import forget_outages, resume, said_of
 from mtr_env.evaluate.spending import Budget, Meter, read_usage, summarize_usage
-from mtr_env.evaluate.start import Start, start_now
+from mtr_env.evaluate.start import start_now
 from mtr_env.evaluate.summary import Summary, summarize
 from mtr_env.llm import Spent
 from mtr_env.policies.base import AnyPolicy, is_async
-from mtr_env.reward import Rubric
+from mtr_env.reward import Rubric, unscored
 from mtr_env.rollout import aplay_many, note, play, wait
 from mtr_env.trace import Trace, encode
+
+OUTAGES_IN_A_ROW = 10
+"""With which a start may begin: after so many, and before any other episode, no further one begins."""
 
 
 def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
@@ -84,6 +88,7 @@ def run(
     budget: Budget | None = None,
     tool_spent: Callable[[], Spent] | None = None,
     unscored_alarm: float = UNSCORED_ALARM,
+    retry_unscored: bool = False,
     command: Sequence[str] = (),
     on_episode: Callable[[int, int, Trace], None] | None = None,
     say: Say = logger.warning,
@@ -106,6 +111,9 @@ def run(
     ``Summary.unplayed`` counts it, and the same call plays it later. Where more than the share ``unscored_alarm`` of
     the episodes are unscored, ``Summary.alarm`` and ``say`` say so.
 
+    With ``retry_unscored`` the episodes of the folder that an outage ended are played again, once; what they used still
+    counts. Where the first :data:`OUTAGES_IN_A_ROW` episodes of a start all end in an outage, no other begins.
+
     Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
     for ``episodes`` or ``samples`` below 1 or both, and for a budget of what the policy does not count, ``OSError``
     when it cannot be written, and what the policy raises, with a note of the episode and of what is kept.
@@ -125,36 +133,30 @@ def run(
     path = folder / "traces.jsonl"
     start = start_now(command)
     info = RunInfo(name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,))
+    if retry_unscored:
+        forget_outages(folder, info, ids, say)
     with open(path, "a+b") as file:
         lock(file, path)
-        done, before = _resume(folder, file, info, ids, say)
-        info = msgspec.structs.replace(info, starts=(*before, start))
+        kept = resume(folder, file, info, ids, say)
+        there = said_of(folder, kept, info)
+        if there is not None:
+            say(there)
+        info = msgspec.structs.replace(info, starts=(*kept.starts, start))
         write_json(folder / "run.json", info)
-        todo = [i for i in range(episodes) if i not in done]
+        todo = [i for i in range(episodes) if i not in kept.done]
         if todo:
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
         usage = _open_usage(folder / "usage.jsonl", meter, budget)
-        kept = episodes - len(todo)
-
-        def keep(trace: Trace) -> None:
-            nonlocal kept
-            used = meter.line(trace.question.id, trace.seed)
-            if usage is not None:
-                _append(usage, msgspec.json.encode(used))
-            _append(file, encode(trace))
-            kept += 1
-            if on_episode is not None:
-                on_episode(kept, episodes, trace)
-            budget.add(used)
-
-        starts = _within(budget, ((ids[i % len(ids)], seed + i) for i in todo))
+        playing = _Playing(file, usage, meter, budget, episodes - len(todo), episodes, on_episode)
+        starts = playing.within((ids[i % len(ids)], seed + i) for i in todo)
         try:
             if is_async(player) or getattr(game.tool_actor, "remote", False):
-                wait(_play_many(game, player, starts, concurrency, keep))
+                wait(_play_many(game, player, starts, concurrency, playing.keep))
             else:
-                _play_each(game, player, starts, keep)
+                _play_each(game, player, starts, playing.keep)
         except Exception as error:
-            error.add_note(f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there.")
+            kept_in = f"{playing.kept} finished episodes are kept in {path}"
+            error.add_note(f"mtr-env: {kept_in}; the same command goes on there.")
             raise
         finally:
             if usage is not None:
@@ -162,14 +164,70 @@ def run(
         sort_traces(path)
         summary = _summary(path, game.rubric, info, say)
         write_json(folder / "summary.json", summary)
-    if summary.unplayed:
-        say(
-            f"{folder}: {summary.unplayed} of {episodes} episodes are left unplayed, the budget of {budget.used_up()} "
-            "is used up; they count nowhere. The same command goes on with a new budget."
-        )
-    if summary.alarm is not None:
-        say(f"{folder}: {summary.alarm}")
+    for text in filter(None, (playing.stopped_by(summary.unplayed), summary.alarm)):
+        say(f"{folder}: {text}")
     return summary
+
+
+class _Playing:
+    """The episodes of one start: which ones begin, and what is kept of each that has ended."""
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        usage: IO[bytes] | None,
+        meter: Meter,
+        budget: Budget,
+        kept: int,
+        episodes: int,
+        on_episode: Callable[[int, int, Trace], None] | None,
+    ) -> None:
+        self._file, self._usage, self._meter, self._budget = file, usage, meter, budget
+        self.kept, self._episodes, self._on_episode = kept, episodes, on_episode
+        self._outages: list[str] = []  # that the start began with, until something else ends
+        self._works = False
+
+    @property
+    def _given_up(self) -> bool:
+        return not self._works and len(self._outages) >= OUTAGES_IN_A_ROW
+
+    def within(self, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
+        """The starts until the budget is used up, or nothing but outages came of the first ones."""
+        for start in starts:
+            if self._budget.used_up() is not None or self._given_up:
+                return
+            yield start
+
+    def keep(self, trace: Trace) -> None:
+        """Writes down an episode that has ended."""
+        used = self._meter.line(trace.question.id, trace.seed)
+        if self._usage is not None:
+            _append(self._usage, msgspec.json.encode(used))
+        _append(self._file, encode(trace))
+        self.kept += 1
+        if is_outage(trace):
+            self._outages.append(unscored(trace) or "")
+        else:
+            self._works = True
+        if self._on_episode is not None:
+            self._on_episode(self.kept, self._episodes, trace)
+        self._budget.add(used)
+
+    def stopped_by(self, unplayed: int) -> str | None:
+        """Why so many episodes are left, in words; ``None`` where none is."""
+        if not unplayed:
+            return None
+        left = f"{unplayed} of {self._episodes} episodes are left unplayed"
+        if self._given_up:
+            reason = self._outages[-1].rstrip(".")
+            return (
+                f"stopped, since the first {len(self._outages)} episodes all ended in an outage ({reason}); {left}. "
+                "What has ended is kept; once that works again, the same command with --retry-unscored plays them all."
+            )
+        return (
+            f"{left}, the budget of {self._budget.used_up()} is used up; they count nowhere. The same command goes on "
+            "with a new budget."
+        )
 
 
 def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
@@ -179,14 +237,6 @@ def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, found {number}.")
     return questions * (samples or 1) if episodes is None else episodes
-
-
-def _within(budget: Budget, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """The starts until the budget is used up."""
-    for start in starts:
-        if budget.used_up() is not None:
-            return
-        yield start
 
 
 def _open_usage(path: Path, meter: Meter, budget: Budget) -> IO[bytes] | None:
@@ -228,46 +278,3 @@ async def _play_many(
     async with aclosing(aplay_many(game, policy, starts, concurrency=concurrency)) as episodes:
         async for trace in episodes:
             keep(trace)
-
-
-def _resume(
-    folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say
-) -> tuple[set[int], tuple[Start, ...]]:
-    """Which episodes the folder holds already, after a torn last line was cut off, and when it was started; refuses
-    those of another run."""
-    path = folder / "traces.jsonl"
-    if file.seek(0, os.SEEK_END) == 0:
-        return set(), ()
-    before = read_info(folder / "run.json")
-    if before is None:
-        raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
-    _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
-    cut = cut_torn_line(file)
-    if cut:
-        say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")
-    done: set[int] = set()
-    for trace in read_traces(path, say):
-        i = trace.seed - info.seed
-        episode = f"{path} holds an episode (question {trace.question.id!r}, seed {trace.seed}) that"
-        _refuse_other(setup_identity(trace.setup), setup_identity(info.setup), f"{episode} is not of this run")
-        if i < 0 or trace.question.id != ids[i % len(ids)]:
-            raise DatasetError(f"{episode} is not of this run; give another --out.")
-        if i in done:
-            raise DatasetError(f"{episode} stands in it twice.")
-        done.add(i)
-    if done and len(done) >= info.episodes:
-        say(f"{folder} holds {len(done)} episodes already ({info.episodes} asked for): nothing to play.")
-    elif done:
-        say(f"{folder} holds {len(done)} episodes already; going on.")
-    return done, before.starts
-
-
-def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    names = {"world": "world fingerprint"}
-    differences = [
-        f"{names.get(name, name)} is {there[name]!r} there and {here[name]!r} here"
-        for name in here
-        if there[name] != here[name]
-    ]
-    if differences:
-        raise DatasetError(f"{what}: {'; '.join(differences)}. Give another --out.")

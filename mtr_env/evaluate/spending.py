@@ -29,6 +29,7 @@ class UsageLine(Struct, frozen=True):
     output_tokens: int = 0
     cost: float | None = None
     seconds: float = 0.0
+    failed: int = 0
     tools: Spent | None = None
 
     @property
@@ -77,6 +78,7 @@ def summarize_usage(lines: Iterable[UsageLine]) -> UsageSummary | None:
         sum(line.output_tokens for line in every),
         _cost(line.cost for line in every),
         math.fsum(line.seconds for line in every),
+        sum(line.failed for line in every),
     )
     seconds = [line.seconds for line in {(line.question_id, line.seed): line for line in every}.values()]
     return UsageSummary(
