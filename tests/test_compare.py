@@ -10,11 +10,15 @@ import pytest
 from msgspec.structs import replace
 
 from mtr_env.cli import main
+from mtr_env.cli.compared import comparison
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.evaluate import Comparison, compare_runs, read_traces, run
 from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.compare import _noise_of, _read
 from mtr_env.evaluate.statistics import difference_interval, sign_test
+from mtr_env.evaluate.summary import Row
+from mtr_env.metrics import Metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.readers import NoToolGuesser
 from mtr_env.registration import make_game
@@ -224,6 +228,49 @@ def test_a_difference_between_seeds_of_one_policy_is_within_the_noise_in_95_of_1
     assert em.noise == pytest.approx(truth, rel=0.25)
 
 
+def simulated(generator: Any, chances: Any, runs: int) -> list[list[Row]]:
+    """Runs of one policy that answers question ``i`` rightly with the probability ``chances[i]``."""
+    plain = Row("", 0, "f", "2", Metrics(0.0, 0.0, 0.0), 0.0, {}, 0, ())
+    return [
+        [
+            replace(plain, question_id=str(i), seed=seed, metrics=Metrics(float(right), 0.0, 0.0))
+            for i, right in enumerate(generator.random(len(chances)) < chances)
+        ]
+        for seed in range(runs)
+    ]
+
+
+@pytest.mark.parametrize("pairs", [20, 40])
+@pytest.mark.parametrize("kind", ["by the world", "seldom", "half"])
+@pytest.mark.parametrize("same", [True, False], ids=["the runs themselves", "two other runs"])
+def test_of_pure_noise_about_five_rows_in_a_hundred_are_above_it(pairs: int, kind: str, same: bool) -> None:
+    generator = np.random.default_rng(3)
+    above = 0
+    for _ in range(500):
+        chances = {"by the world": generator.beta(0.7, 0.7, pairs), "seldom": np.full(pairs, 0.02)}
+        a, b, c, d = simulated(generator, chances.get(kind, np.full(pairs, 0.5)), 4)
+        floor = [*a, *b] if same else [*c, *d]
+        noise = _noise_of((floor, floor), "em", pairs)
+        assert noise is not None
+        above += abs(sum(y.metrics.em - x.metrics.em for x, y in zip(a, b, strict=True))) / pairs > noise
+    assert above <= 0.065 * 500
+
+
+def test_a_family_has_the_noise_of_its_own_and_too_few_pairs_are_said(noisy: Game, tmp_path: Path) -> None:
+    a, b = (coin(noisy, tmp_path / str(seed), seed) for seed in (0, 1000))
+    found = compared(a, b, noise_floor=[a, b])
+    for family, one in found.families.items():
+        rows = [
+            [row for row in run.rows if row.family == family] for run in (_read(a, None, print), _read(b, None, print))
+        ]
+        flips = sum(x.metrics.em != y.metrics.em for x, y in zip(*rows, strict=True))
+        assert one.noise == pytest.approx(1.96 * np.sqrt(flips + 1) / one.pairs, rel=1e-4)
+        assert one.noise > 1 / one.pairs
+        assert one.pairs < 20
+        assert one.within_noise is None
+    assert "too few pairs" in comparison(found)
+
+
 def test_a_real_difference_is_above_the_noise(noisy: Game, tmp_path: Path) -> None:
     a, b, better = (
         coin(noisy, tmp_path / "a", 0),
@@ -268,7 +315,20 @@ def test_the_command_prints_a_table_and_writes_json(game: Game, tmp_path: Path, 
     assert err == ""
     assert "policy base: 8 episodes, 0 unscored, seed 0" in " ".join(printed.split())
     em = next(line.split() for line in printed.splitlines() if line.startswith("em "))
-    assert em == ["em", "8", "0.750", "0.875", "+0.125", "[-0.334,", "0.534]", "1.0000", "0.000,", "above", "it"]
+    assert em == [
+        "em",
+        "8",
+        "0.750",
+        "0.875",
+        "+0.125",
+        "[-0.334,",
+        "0.534]",
+        "1.0000",
+        "0.245,",
+        "too",
+        "few",
+        "pairs",
+    ]
     assert "right now, or more often (2): synthetic-sample-0-0, synthetic-sample-0-1" in printed
     assert "no longer right, or less often (1): synthetic-sample-0-3" in printed
     assert printed.count("95% interval") == 4, "two comparisons with two tables each"

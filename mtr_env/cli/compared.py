@@ -57,7 +57,8 @@ def _differences(what: str, found: Mapping[str, Difference]) -> str:
 def _noise(one: Difference) -> str:
     if one.noise is None:
         return "-"
-    return f"{one.noise:.3f}, {'within it' if one.within_noise else 'above it'}"
+    said = {None: "too few pairs", True: "within it", False: "above it"}
+    return f"{one.noise:.3f}, {said[one.within_noise]}"
 
 
 def _flips(what: str, flips: Sequence[Flip]) -> str:
