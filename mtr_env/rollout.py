@@ -107,15 +107,16 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
 async def aplay_many(
     game: Game,
     policy: AnyPolicy,
-    episodes: Iterable[tuple[str, int]],
+    episodes: Iterable[tuple[str, int] | None],
     *,
     concurrency: int = 256,
 ) -> AsyncGenerator[Trace, None]:
     """Plays ``episodes``, pairs of question id and seed, and yields each trace as its episode ends.
 
     At most ``concurrency`` episodes are under way, and no more than that wait to be taken, so memory does not grow with
-    their number (they may be a generator); the garbage collector looks less often meanwhile
-    (:mod:`mtr_env.collector`). When an episode raises (a bug of the policy, an unknown question), no other
+    their number (they may be a generator, which yields ``None`` while there is nothing to begin: it is asked again when
+    one of those under way has ended and was taken, so there has to be one). The garbage collector looks less often
+    meanwhile (:mod:`mtr_env.collector`). When an episode raises (a bug of the policy, an unknown question), no other
     begins; those under way end and are yielded, and then it is raised, with a note of the question and the seed.
     Whoever leaves the loop early wraps it in ``contextlib.aclosing``, so that the episodes under way end there.
     """
@@ -155,7 +156,9 @@ def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
 class _Playing:
     """The episodes of :func:`aplay_many` under way: each is a task, and the end of one begins the next."""
 
-    def __init__(self, game: Game, policy: AnyPolicy, episodes: Iterable[tuple[str, int]], concurrency: int) -> None:
+    def __init__(
+        self, game: Game, policy: AnyPolicy, episodes: Iterable[tuple[str, int] | None], concurrency: int
+    ) -> None:
         self._game, self._policy, self._concurrency = game, policy, concurrency
         self._starts = iter(episodes)
         self.tasks: dict[asyncio.Task[Trace], tuple[str, int]] = {}

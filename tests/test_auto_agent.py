@@ -345,7 +345,7 @@ def test_a_budget_of_tokens_stops_many_episodes_at_once_and_the_rest_is_played_l
     half = run(game, agent, tmp_path / "a", concurrency=4, budget=Budget(tokens=3000), say=lambda text: None)
     assert half.usage is not None
     used = half.usage.player
-    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 4 * 10 * 110  # those under way end
+    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 2 * 8 * 110  # an episode or two
     assert 0 < half.unplayed < 20
     assert half.unscored == 0
     whole = run(game, agent, tmp_path / "a", concurrency=4)

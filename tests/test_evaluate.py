@@ -521,15 +521,18 @@ class Counting:
         return EpisodeUsage(1, 7, 3, self.cost, 0.5 + seed)
 
 
-@pytest.mark.parametrize("budget", [{"tokens": 25}, {"cost": 0.021}])
+@pytest.mark.parametrize(
+    ("budget", "exceeded"), [({"tokens": 25}, "5 tokens"), ({"cost": 0.021}, "0.0090 USD")], ids=["tokens", "cost"]
+)
 def test_a_budget_leaves_episodes_unplayed_and_a_larger_one_goes_on(
-    budget: dict[str, float], game: Game, finished: bytes, tmp_path: Path
+    budget: dict[str, float], exceeded: str, game: Game, finished: bytes, tmp_path: Path
 ) -> None:
     notes: list[str] = []
     options: dict[str, Any] = {"policy_name": "random-valid", "episodes": N, "say": notes.append}
     summary = run(game, Counting(), tmp_path, budget=Budget(**budget), **options)
     assert (summary.episodes, summary.scored, summary.unscored, summary.unplayed) == (3, 3, 0, 3)
-    assert "3 of 6 episodes are left unplayed, the budget of" in notes[-1]
+    assert "3 of 6 episodes are left unplayed, the budget of" in notes[-2]
+    assert f"the budget was exceeded by {exceeded}: episodes that had begun" in notes[-1]
     assert score_file(tmp_path) == summary
     assert run(game, Counting(), tmp_path, budget=Budget(**budget), **options) == summary  # what was spent is spent
     whole = run(game, Counting(), tmp_path, budget=Budget(tokens=10**6), **options)

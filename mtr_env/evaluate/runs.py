@@ -164,7 +164,7 @@ def run(
         sort_traces(path)
         summary = _summary(path, game.rubric, info, say)
         write_json(folder / "summary.json", summary)
-    for text in filter(None, (playing.stopped_by(summary.unplayed), summary.alarm)):
+    for text in filter(None, (playing.stopped_by(summary.unplayed), playing.exceeded(), summary.alarm)):
         say(f"{folder}: {text}")
     return summary
 
@@ -184,6 +184,7 @@ class _Playing:
     ) -> None:
         self._file, self._usage, self._meter, self._budget = file, usage, meter, budget
         self.kept, self._episodes, self._on_episode = kept, episodes, on_episode
+        self._begun = self._ended = 0
         self._outages: list[str] = []  # that the start began with, until something else ends
         self._works = False
 
@@ -191,11 +192,15 @@ class _Playing:
     def _given_up(self) -> bool:
         return not self._works and len(self._outages) >= OUTAGES_IN_A_ROW
 
-    def within(self, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-        """The starts until the budget is used up, or nothing but outages came of the first ones."""
+    def within(self, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int] | None]:
+        """The starts until the budget is used up, or nothing but outages came of the first ones; ``None`` while it
+        admits no other beside those under way."""
         for start in starts:
+            while not self._budget.admits(self._begun - self._ended):
+                yield None
             if self._budget.used_up() is not None or self._given_up:
                 return
+            self._begun += 1
             yield start
 
     def keep(self, trace: Trace) -> None:
@@ -205,6 +210,7 @@ class _Playing:
             _append(self._usage, msgspec.json.encode(used))
         _append(self._file, encode(trace))
         self.kept += 1
+        self._ended += 1
         if is_outage(trace):
             self._outages.append(unscored(trace) or "")
         else:
@@ -228,6 +234,11 @@ class _Playing:
             f"{left}, the budget of {self._budget.used_up()} is used up; they count nowhere. The same command goes on "
             "with a new budget."
         )
+
+    def exceeded(self) -> str | None:
+        """By how much the budget was exceeded, in words."""
+        over = self._budget.exceeded()
+        return over and f"the budget was exceeded by {over}: episodes that had begun were played to their end."
 
 
 def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
@@ -259,9 +270,11 @@ def _append(file: IO[bytes], line: bytes) -> None:
     file.flush()
 
 
-def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep: Callable[[Trace], None]) -> None:
+def _play_each(
+    game: Game, policy: Any, starts: Iterable[tuple[str, int] | None], keep: Callable[[Trace], None]
+) -> None:
     env = MTREnv(game)
-    for question_id, seed in starts:
+    for question_id, seed in filter(None, starts):
         try:
             trace = play(env, policy, question_id=question_id, seed=seed)
         except Exception as error:
@@ -271,7 +284,11 @@ def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep:
 
 
 async def _play_many(
-    game: Game, policy: AnyPolicy, starts: Iterable[tuple[str, int]], concurrency: int, keep: Callable[[Trace], None]
+    game: Game,
+    policy: AnyPolicy,
+    starts: Iterable[tuple[str, int] | None],
+    concurrency: int,
+    keep: Callable[[Trace], None],
 ) -> None:
     from contextlib import aclosing
 
