@@ -21,6 +21,7 @@ from mtr_env.evaluate.summary import Row
 from mtr_env.metrics import Metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.readers import NoToolGuesser
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.trace import Trace, encode
 
@@ -126,6 +127,38 @@ def test_an_unscored_episode_makes_no_pair(tmp_path: Path, game: Game) -> None:
     found = compared(a, tmp_path / "b")
     assert (found.pairs, found.unscored_pairs, found.b.unscored) == (N - 2, 2, 2)
     assert found.measures["em"].difference == 0  # question 3 was wrong in a, but says nothing
+
+
+class Paid(Every):
+    """Says that each episode took so many tokens, and a cent or nothing that anybody knows."""
+
+    def __init__(self, tokens: int, cost: float | None = 0.01) -> None:
+        super().__init__()
+        self.tokens, self.cost = tokens, cost
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(2, self.tokens, int(question_id[-1]), self.cost, 0.5)
+
+
+def test_what_an_episode_takes_is_compared_where_both_have_counted_it(game: Game, tmp_path: Path) -> None:
+    plain, a, b, unpriced = (tmp_path / name for name in ("plain", "a", "b", "unpriced"))
+    played(game, plain, 0, 1)
+    for out, policy in ((a, Paid(1000)), (b, Paid(1500)), (unpriced, Paid(900, None))):
+        run(game, policy, out, policy_name="paid")
+    assert list(compared(plain, a).costs) == ["calls"]
+    calls = compared(plain, a).costs["calls"]
+    assert (calls.a or 0) < (calls.b or 0), "a guess makes no call"
+    assert calls.difference == pytest.approx(
+        sum(t.call_count for t in read_traces(a / "traces.jsonl") if t.seed < 2) / N
+    )
+    found = compared(a, b)
+    assert list(found.costs) == ["calls", "tokens", "USD", "seconds"]
+    tokens = found.costs["tokens"]
+    assert (tokens.a, tokens.b, tokens.difference, tokens.interval) == (1003.5, 1503.5, 500, (500, 500))
+    assert tokens.p_value == sign_test(N, 0)
+    assert list(compared(a, unpriced).costs) == ["calls", "tokens", "seconds"]
+    (line,) = [line.split() for line in comparison(found).splitlines() if line.startswith("tokens")]
+    assert line == ["tokens", "8", "1,004", "1,504", "+500", "[500,", "500]", "0.0078", "-"]
 
 
 # ------------------------------------------------------------------------------------------------------------- refused
@@ -331,7 +364,7 @@ def test_the_command_prints_a_table_and_writes_json(game: Game, tmp_path: Path, 
     ]
     assert "right now, or more often (2): synthetic-sample-0-0, synthetic-sample-0-1" in printed
     assert "no longer right, or less often (1): synthetic-sample-0-3" in printed
-    assert printed.count("95% interval") == 4, "two comparisons with two tables each"
+    assert printed.count("95% interval") == 6, "two comparisons with three tables each"
     written = out.read_text()
     assert '"gained"' in written
     assert written.count('"measures"') == 2

@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.folder import Say, logger, read_info, read_traces, setup_identity, traces_file
+from mtr_env.evaluate.spending import UsageLine, read_usage
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
 from mtr_env.evaluate.summary import Row, row_of
 from mtr_env.metrics import Metrics
@@ -87,6 +89,10 @@ class Comparison(Struct, frozen=True):
     """EM, cover-EM, F1, the reward and its parts."""
     families: dict[str, Difference]
     """EM by family."""
+    costs: dict[str, Difference]
+    """Of an episode: calls; and ``tokens``, ``USD`` and ``seconds`` of the model that plays, those that both runs have
+    counted. These have no bounds, so ``interval`` is the ``bootstrap_interval``, and nobody says how large their noise
+    is."""
     gained: tuple[Flip, ...]
     """Questions that ``b`` answers more often, the largest change first."""
     lost: tuple[Flip, ...]
@@ -126,6 +132,8 @@ class _Run(Struct, frozen=True):
     side: Side
     rows: list[Row]
     identity: dict[str, Any]
+    used: dict[tuple[str, int], UsageLine]
+    """By question and seed: the last time that the episode was played."""
 
     def by_question(self) -> dict[str, dict[int, Row]]:
         """By id, and by seed in order."""
@@ -162,7 +170,8 @@ def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -
         min(row.seed for row in rows),
         **free,
     )
-    return _Run(side, rows, identity)
+    usage = read_usage(file.with_name("usage.jsonl")) if file.name == "traces.jsonl" else ()
+    return _Run(side, rows, identity, {(line.question_id, line.seed): line for line in usage})
 
 
 def _said(name: str) -> str:
@@ -200,7 +209,7 @@ def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
         raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
     rows = [row for run in runs for row in run.rows]
     _refuse_twice(rows, "the runs that show the noise")
-    merged = _Run(runs[0].side, rows, first.identity)
+    merged = _Run(runs[0].side, rows, first.identity, {})
     if max(map(len, merged.by_question().values())) < 2:
         raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")
     return merged
@@ -241,6 +250,7 @@ def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
             family: _difference(families[family], "em", [_of(rows, family) for rows in ways])
             for family in sorted(families)
         },
+        costs=_costs(pairs, a, b),
         gained=tuple(flip for flip in flips if flip.b > flip.a),
         lost=tuple(flip for flip in flips if flip.b < flip.a),
         notes=_notes(a, b, noise),
@@ -248,28 +258,58 @@ def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
 
 
 def _difference(pairs: Sequence[Pair], name: str, ways: Sequence[Sequence[Row]]) -> Difference:
-    """Of one number; ``ways`` are the episodes that show the noise of either side."""
+    """Of a number in [0, 1]; ``ways`` are the episodes that show the noise of either side."""
+    found, clusters = _differ((x.question_id, x.values().get(name), y.values().get(name)) for x, y in pairs)
+    noise = _noise_of(ways, name, found.pairs) if found.pairs else None
+    known = noise is not None and found.difference is not None and found.pairs >= FEWEST_PAIRS
+    return replace(
+        found,
+        interval=difference_interval(clusters),
+        noise=noise,
+        within_noise=abs(found.difference or 0) <= (noise or 0) if known else None,
+    )
+
+
+def _differ(
+    values: Iterable[tuple[str, float | None, float | None]],
+) -> tuple[Difference, list[list[float]]]:
+    """Of any number, which each pair has with its question and ``None`` where it does not apply; and the differences
+    by question."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for x, y in pairs:
-        mine, other = x.values().get(name), y.values().get(name)
+    for question_id, mine, other in values:
         if mine is not None and other is not None:
-            found.setdefault(x.question_id, []).append((mine, other))
-    values = [pair for those in found.values() for pair in those]
+            found.setdefault(question_id, []).append((mine, other))
+    every = [pair for those in found.values() for pair in those]
     clusters = [[other - mine for mine, other in those] for those in found.values()]
     changes = [math.fsum(cluster) for cluster in clusters]
-    difference = mean([change for cluster in clusters for change in cluster])
-    noise = _noise_of(ways, name, len(values)) if values else None
+    drawn = bootstrap_interval(clusters)
     return Difference(
-        len(values),
-        mean([mine for mine, _ in values]),
-        mean([other for _, other in values]),
-        difference,
-        difference_interval(clusters),
+        len(every),
+        mean([mine for mine, _ in every]),
+        mean([other for _, other in every]),
+        mean([change for cluster in clusters for change in cluster]),
+        drawn,
         sign_test(sum(change > _EQUAL for change in changes), sum(change < -_EQUAL for change in changes)),
-        noise,
-        None if noise is None or difference is None or len(values) < FEWEST_PAIRS else abs(difference) <= noise,
-        bootstrap_interval(clusters),
-    )
+        bootstrap_interval=drawn,
+    ), clusters
+
+
+_COSTS: dict[str, Callable[[UsageLine], float | None]] = {
+    "tokens": lambda used: float(used.input_tokens + used.output_tokens),
+    "USD": lambda used: used.cost,
+    "seconds": lambda used: used.seconds,
+}
+
+
+def _costs(pairs: Sequence[Pair], a: _Run, b: _Run) -> dict[str, Difference]:
+    found = {"calls": _differ((x.question_id, float(x.calls), float(y.calls)) for x, y in pairs)[0]}
+    lines = [(a.used.get((x.question_id, x.seed)), b.used.get((y.question_id, y.seed))) for x, y in pairs]
+    both = [(mine, other) for mine, other in lines if mine and other and mine.requests and other.requests]
+    for name, of in _COSTS.items():
+        one = _differ((mine.question_id, of(mine), of(other)) for mine, other in both)[0]
+        if one.pairs:
+            found[name] = one
+    return found
 
 
 def _of(rows: Sequence[Row], family: str) -> list[Row]:

@@ -66,6 +66,11 @@ def _summary(file: Path, rubric: str | Rubric | None, info: RunInfo | None, say:
         info.policy if info else None,
         unscored_alarm=info.unscored_alarm if info else UNSCORED_ALARM,
     )
+    return with_usage(summary, file, info)
+
+
+def with_usage(summary: Summary, file: Path, info: RunInfo | None) -> Summary:
+    """The summary of this file of traces, with what stands beside it where it is that of a run."""
     if info is None or file.name != "traces.jsonl":
         return summary
     return msgspec.structs.replace(
