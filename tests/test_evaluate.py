@@ -35,6 +35,7 @@ from mtr_env.evaluate import (
     start,
     summarize,
     wilson,
+    write_json,
 )
 from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.llm import Spent
@@ -812,6 +813,31 @@ def test_a_policy_of_ones_own_is_named_by_module_and_attribute(
     summary = run(game, name, tmp_path / "out", episodes=4)
     assert summary.policy == name
     assert summary.reward == run(game, "no-tool", tmp_path / "built-in", episodes=4).reward
+
+
+def test_a_policy_that_was_edited_since_is_refused(
+    my_module: str, game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "my_policies.py", tmp_path / "out"
+
+    def again(policy: str = f"{my_module}:function") -> Summary:
+        monkeypatch.delitem(sys.modules, my_module, raising=False)
+        return run(game, policy, out, episodes=4)
+
+    run(game, f"{my_module}:function", out, episodes=2)
+    info = read_info(out / "run.json")
+    assert info is not None
+    assert info.policy_source is not None
+    source.write_text(MODULE + "# edited")
+    with pytest.raises(DatasetError, match=r"'my_policies:function' as it was before .* Give a new --out"):
+        again()
+    source.write_text(MODULE)
+    assert again().episodes == 4
+    source.write_text(MODULE + "# edited")
+    write_json(out / "run.json", replace(info, policy_source=None))  # of an older version: nobody knows
+    assert again().episodes == 4
+    run(game, "no-tool", tmp_path / "built-in", episodes=1)
+    assert read_info(tmp_path / "built-in" / "run.json").policy_source is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,8 @@ class RunInfo(Struct, frozen=True):
     questions: int | None = None
     unscored_alarm: float = UNSCORED_ALARM
     starts: tuple[Start, ...] = ()
+    policy_source: str | None = None
+    """A digest of the file that a policy of somebody's own, ``module:attr``, was read from."""
 
     def identity(self) -> dict[str, Any]:
         """What must not change between two starts of one run."""

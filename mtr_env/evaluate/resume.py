@@ -40,6 +40,12 @@ def resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say
     if before is None:
         raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
     _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
+    if None not in (before.policy_source, info.policy_source) and before.policy_source != info.policy_source:
+        raise DatasetError(
+            f"{folder} holds episodes of {info.policy!r} as it was before its file was edited (digest "
+            f"{before.policy_source} there, {info.policy_source} here); two versions in one folder would be the result "
+            "of neither. Give a new --out, or take the edit back to go on."
+        )
     cut = cut_torn_line(file)
     if cut:
         say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")

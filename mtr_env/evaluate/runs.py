@@ -32,7 +32,7 @@ from mtr_env.evaluate.folder import (
     traces_file,
     write_json,
 )
-from mtr_env.evaluate.players import load_policy
+from mtr_env.evaluate.players import load_policy, source_digest
 from mtr_env.evaluate.resume import forget_outages, resume, said_of
 from mtr_env.evaluate.spending import Budget, Meter, read_usage, summarize_usage
 from mtr_env.evaluate.start import start_now
@@ -119,9 +119,10 @@ def run(
     With ``retry_unscored`` the episodes of the folder that an outage ended are played again, once; what they used still
     counts. Where the first :data:`OUTAGES_IN_A_ROW` episodes of a start all end in an outage, no other begins.
 
-    Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
-    for ``episodes`` or ``samples`` below 1 or both, and for a budget of what the policy does not count, ``OSError``
-    when it cannot be written, and what the policy raises, with a note of the episode and of what is kept.
+    Raises :class:`DatasetError` when the folder holds another run (it says what differs), one of a policy whose source
+    file was edited since, or is in use, ``ValueError`` for ``episodes`` or ``samples`` below 1 or both, and for a
+    budget of what the policy does not count, ``OSError`` when it cannot be written, and what the policy raises, with a
+    note of the episode and of what is kept.
     """
     player = load_policy(policy, game) if isinstance(policy, str) else policy
     name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", type(policy).__qualname__)
@@ -137,7 +138,9 @@ def run(
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "traces.jsonl"
     start = start_now(command)
-    info = RunInfo(name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,))
+    info = RunInfo(
+        name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,), source_digest(name)
+    )
     if retry_unscored:
         forget_outages(folder, info, ids, say)
     with open(path, "a+b") as file:
