@@ -30,15 +30,17 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses of three reports: of three runs, of hostile ones, and of samples by a model."""
+    """The addresses of reports: of three runs, of hostile ones, of samples by a model, and of many runs."""
     folder = tmp_path_factory.mktemp("report")
     oracle, chaser = [played(folder / name, name, N, noise=0.2) for name in ("oracle", "chaser")]
     traces = list(read_traces(oracle / "traces.jsonl"))
     odd = write(folder / "odd", [odd_steps(traces[0]), outage(traces[1]), traces[2]])
     build_report([oracle, chaser, odd], folder / "runs.html")
     build_report([hostile_run(folder / "hostile", oracle), odd], folder / "hostile.html")
-    build_report([sampled(folder / "samples"), oracle], folder / "sampled.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled")}
+    samples, warm = sampled(folder / "samples"), sampled(folder / "samples-warm")
+    build_report([samples, oracle], folder / "sampled.html")
+    build_report([oracle, chaser, samples, warm, odd], folder / "many.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many")}
 
 
 @pytest.fixture
@@ -294,6 +296,32 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, files: dict[str
         "parseFloat(getComputedStyle(e).fontSize) < 11).length"
     )
     assert small == 0, "nothing is too small to read"
+
+
+def test_many_runs_have_a_short_title_and_a_model_its_own_name(page: Page, files: dict[str, str]) -> None:
+    page.open(files["many"])
+    assert page.text("h1") == page.run("document.title") == "5 runs of MTR-Synthetic-v0"
+    names = page.run("[...document.querySelectorAll('.card h2')].map((e) => e.innerText)")
+    assert names == ["oracle", "chaser", "samples", "samples-warm", "odd"]
+    page.click(".setup summary")
+    assert "auto(vendor/model-9(temperature=0.7" in page.text(".setup")
+    page.open(files["sampled"])
+    assert page.text("h1") == "vendor/model-9 and oracle"
+
+
+def test_a_phone_shows_every_figure_of_a_row(page: Page, files: dict[str, str]) -> None:
+    page.size(390, 844, 2, mobile=True)
+    page.open(f"{files['many']}#/episodes?run=3")
+    page.wait_for("document.querySelector('#rows .row')")
+    cut = page.run("""[...document.querySelectorAll("#rows .row")].flatMap((row) => {
+      const { right, bottom } = row.getBoundingClientRect();
+      return [...row.querySelectorAll(".facts > *")].filter((fact) => {
+        const box = fact.getBoundingClientRect();
+        return fact.checkVisibility() && (box.right > right || box.bottom > bottom - 2);
+      });
+    }).length""")
+    assert cut == 0
+    assert "calls" in page.text("#rows .row .facts")
 
 
 # ---------------------------------------------------------------------------------------------------------- hostility

@@ -1,5 +1,6 @@
 // The summary: what each run is, and what stands below.
 
+const NAMED = 3; // so many runs stand in the title
 const ALARM = 0.05; // share of unscored episodes above which a notice says so
 
 function overview() {
@@ -34,13 +35,16 @@ function heading() {
   const setups = RUNS.map((run) => run.summary);
   const same = SETUP.filter((name) => setups.every((setup) => setup[name] === setups[0][name] && setup[name] !== null));
   const other = SETUP.filter((name) => !same.includes(name) && setups.some((setup) => setup[name] !== null));
-  const names = RUNS.map((run) => run.label).join(RUNS.length === 2 ? " and " : ", ");
   const where = [...new Set(setups.map((setup) => setup.env_id ?? "several worlds"))].join(", ");
-  document.title = `${names}: ${where}`;
+  const isFew = RUNS.length <= NAMED;
+  const names = isFew
+    ? RUNS.map((run) => run.label).join(RUNS.length === 2 ? " and " : ", ")
+    : `${RUNS.length} runs of ${where}`;
+  document.title = isFew ? `${names}: ${where}` : names;
   return h(
     "header",
     { class: "title" },
-    h("p", { class: "over" }, said(where)),
+    h("p", { class: "over" }, isFew ? said(where) : null),
     h("h1", { dir: "auto" }, names),
     h(
       "p",
@@ -71,6 +75,8 @@ function heading() {
           h(
             "dl",
             null,
+            h("dt", null, "policy"),
+            h("dd", null, said(run.summary.policy ?? "unknown")),
             h("dt", null, "folder"),
             h("dd", null, said(run.folder)),
             other.map((name) => [
