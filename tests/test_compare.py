@@ -202,15 +202,20 @@ def test_one_run_is_no_comparison_and_a_mixed_file_or_a_double_episode_is_no_run
     with pytest.raises(ValueError, match="needs two runs or more"):
         compare_runs([a])
     traces = list(read_traces(a / "traces.jsonl"))
+    other_answer = replace(traces[2], steps=traces[2].steps[-1:])
     other = replace(traces[0], seed=50, setup=replace(traces[0].setup, max_steps=3))
     for name, extra, expected in [
         ("mixed", other, "more than one max_steps"),
-        ("twice", traces[2], "with seed 2 stands there twice"),
+        ("twice", other_answer, "with seed 2 stands there twice, played differently"),
     ]:
         file = tmp_path / f"{name}.jsonl"
         file.write_bytes(b"".join([encode(trace) + b"\n" for trace in [*traces, extra]]))
         with pytest.raises(DatasetError, match=expected):
             compare_runs([a, file])
+    copied, notes = tmp_path / "copied.jsonl", list[str]()
+    copied.write_bytes((a / "traces.jsonl").read_bytes() * 2)
+    assert compared(a, copied, say=notes.append).pairs == N
+    assert "8 episodes stand there again word for word" in notes[0]
     (tmp_path / "empty.jsonl").write_bytes(b"")
     with pytest.raises(DatasetError, match="holds no finished episode"):
         compare_runs([a, tmp_path / "empty.jsonl"])

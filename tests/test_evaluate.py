@@ -207,6 +207,24 @@ def test_joined_files_name_only_what_they_share(game: Game, tmp_path: Path) -> N
     assert (summary.episodes, summary.grammar, summary.rubric, summary.policy) == (4, None, "mtr-v0", None)
 
 
+def test_an_episode_that_stands_in_a_file_twice_is_no_second_sample(game: Game, tmp_path: Path) -> None:
+    joined, notes = tmp_path / "joined.jsonl", list[str]()
+    lines = [encode(trace) + b"\n" for name in "ab" for trace in written(game, tmp_path / name, "oracle")]
+    joined.write_bytes(b"".join(lines))
+    summary = score_file(joined, say=notes.append)
+    assert (summary.episodes, summary.samples, summary.passes) == (2, 1, ())
+    assert notes == [f"{joined}: 2 episodes stand there again word for word (joined files?); each counts once."]
+    other = [encode(trace) + b"\n" for trace in written(game, tmp_path / "c", "no-tool")]
+    joined.write_bytes(b"".join([*lines[:2], *other]))
+    assert score_file(joined, say=notes.append).samples == 2, "played differently, it is another sample"
+    assert len(notes) == 1
+
+
+def written(game: Game, out: Path, policy: str) -> list[Trace]:
+    run(game, policy, out, episodes=2)
+    return list(read_traces(out / "traces.jsonl"))
+
+
 # ------------------------------------------------------------------------------------------------ samples and rates
 
 

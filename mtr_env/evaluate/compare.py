@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.bootstrap import bootstrap_interval
-from mtr_env.evaluate.folder import Say, logger, read_info, read_traces, setup_identity, traces_file
+from mtr_env.evaluate.folder import Say, logger, read_each_once, read_info, setup_identity, traces_file
 from mtr_env.evaluate.spending import UsageLine, read_usage
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
 from mtr_env.evaluate.summary import Row, row_of
@@ -148,7 +148,7 @@ def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -
     info = read_info(file.with_name("run.json"))
     rows: list[Row] = []
     found: dict[str, set[Any]] = {}
-    for trace in read_traces(file, say):
+    for trace in read_each_once(file, say):
         rows.append(row_of(trace, rubric))
         for name, value in setup_identity(trace.setup).items():
             found.setdefault(name, set()).add(value)
@@ -159,7 +159,7 @@ def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -
     for name, values in found.items():
         if len(values) > 1:
             raise DatasetError(f"{file} holds episodes of more than one {_said(name)}: {', '.join(map(repr, values))}.")
-    _refuse_twice(rows, os.fspath(file))
+    _refuse_twice(rows, os.fspath(file), ", played differently: nobody can say which of them is half of a pair")
     identity = {name: values.pop() for name, values in found.items()}
     free = {name: identity.pop(name) for name in _FREE}
     side = Side(
@@ -178,14 +178,11 @@ def _said(name: str) -> str:
     return {"world": "world fingerprint"}.get(name, name)
 
 
-def _refuse_twice(rows: Iterable[Row], where: str) -> None:
+def _refuse_twice(rows: Iterable[Row], where: str, why: str) -> None:
     seen: set[tuple[str, int]] = set()
     for row in rows:
         if (row.question_id, row.seed) in seen:
-            raise DatasetError(
-                f"{where}: question {row.question_id!r} with seed {row.seed} stands there twice; the same episode "
-                "again says nothing new."
-            )
+            raise DatasetError(f"{where}: question {row.question_id!r} with seed {row.seed} stands there twice{why}.")
         seen.add((row.question_id, row.seed))
 
 
@@ -208,7 +205,7 @@ def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
     if len(policies) > 1:
         raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
     rows = [row for run in runs for row in run.rows]
-    _refuse_twice(rows, "the runs that show the noise")
+    _refuse_twice(rows, "the runs that show the noise", "; the same episode again says nothing new")
     merged = _Run(runs[0].side, rows, first.identity, {})
     if max(map(len, merged.by_question().values())) < 2:
         raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +15,7 @@ from msgspec import Struct
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.start import Start
-from mtr_env.trace import Setup, Trace, decode
+from mtr_env.trace import Setup, Trace, decode, encode
 
 logger = logging.getLogger("mtr_env")
 
@@ -78,6 +79,21 @@ def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iter
             if trace.stop_reason is None:
                 raise DatasetError(f"{place}: the episode is not finished. {_MEND}")
             yield trace
+
+
+def read_each_once(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
+    """As :func:`read_traces`, without an episode that stands there again word for word, as in files that were joined:
+    it is no second sample. ``say`` is told how many were left out."""
+    seen: set[bytes] = set()
+    copies = 0
+    for trace in read_traces(path, say):
+        digest = blake2b(encode(trace), digest_size=16).digest()
+        copies += digest in seen
+        if digest not in seen:
+            seen.add(digest)
+            yield trace
+    if copies:
+        say(f"{os.fspath(path)}: {copies} episodes stand there again word for word (joined files?); each counts once.")
 
 
 _BEGINNING = f'{{"{Trace.__struct_fields__[0]}":'.encode()

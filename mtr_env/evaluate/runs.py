@@ -26,8 +26,8 @@ from mtr_env.evaluate.folder import (
     is_outage,
     lock,
     logger,
+    read_each_once,
     read_info,
-    read_traces,
     sort_traces,
     traces_file,
     write_json,
@@ -49,7 +49,8 @@ OUTAGES_IN_A_ROW = 10
 
 def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
     """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
-    ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
+    ``run.json`` beside it, if there is one. Raises as
+    :func:`~mtr_env.evaluate.folder.read_each_once` and :func:`summarize`, :class:`DatasetError`
     when no episode is finished, and ``OSError``."""
     file = traces_file(path)
     summary = _summary(file, rubric, read_info(file.with_name("run.json")), say)
@@ -61,7 +62,7 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
 def _summary(file: Path, rubric: str | Rubric | None, info: RunInfo | None, say: Say) -> Summary:
     """Of a file of traces; ``traces.jsonl`` of a run knows what is still to be played and what was used."""
     summary = summarize(
-        read_traces(file, say),
+        read_each_once(file, say),
         rubric,
         info.policy if info else None,
         unscored_alarm=info.unscored_alarm if info else UNSCORED_ALARM,

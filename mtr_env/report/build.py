@@ -20,7 +20,8 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env.errors import DatasetError
-from mtr_env.evaluate import read_info, read_traces, summarize, traces_file
+from mtr_env.evaluate import read_info, summarize, traces_file
+from mtr_env.evaluate.folder import read_each_once
 from mtr_env.evaluate.runs import with_usage
 from mtr_env.grammar.base import to_json
 from mtr_env.report.chunks import Chunks
@@ -97,7 +98,7 @@ class _Report:
 
     def episodes(self, file: Path, say: Callable[[str], None]) -> Iterator[Trace]:
         """The traces of a run's file, each taken into the report."""
-        for trace in read_traces(file, say):
+        for trace in read_each_once(file, say):
             why = explain(trace, self.rubric)
             self.chunks.add(len(self.columns), trace, why)
             self.columns.add(len(self.runs), trace, why)
