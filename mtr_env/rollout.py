@@ -52,7 +52,7 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
         except InfrastructureError as error:
             return cut_short(env.snapshot(), "policy", error)
         if not isinstance(action, str):
-            raise _not_an_action(act, action)
+            raise _not_an_action(act, action, begun)
         observation, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             trace: Trace = info["trace"]
@@ -83,7 +83,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
         except InfrastructureError as error:
             return cut_short(trace, "policy", error)
         if not isinstance(action, str):
-            raise _not_an_action(act, action)
+            raise _not_an_action(act, action, trace)
         turn = Turn(stage, trace, str(action))
         while turn.waiting is not None:
             response: Response | Exception
@@ -206,8 +206,9 @@ def note(question_id: str, seed: int) -> str:
     return f"mtr-env: this was question {question_id!r} with seed {seed}."
 
 
-def _not_an_action(policy: object, action: object) -> NotAnAction:
-    name = getattr(policy, "__qualname__", type(policy).__qualname__)
+def _not_an_action(policy: object, action: object, trace: Trace) -> NotAnAction:
+    named = policy if hasattr(policy, "__qualname__") else type(policy)
+    name = f"{named.__module__}.{named.__qualname__}"
     if inspect.iscoroutine(action):
         action.close()  # nobody will await it
     found = f"{type(action).__name__}: {repr(action)[:80]}"
@@ -215,6 +216,7 @@ def _not_an_action(policy: object, action: object) -> NotAnAction:
         " An asynchronous policy is for aplay; an EpisodicPolicy says that its players are with `asynchronous = True`."
     )
     return NotAnAction(
-        f"The policy {name} must return the text of its action, a str; it returned {found}."
+        f"The policy {name} must return the text of its action, a str; it returned {found} "
+        f"(question {trace.question.id!r}, seed {trace.seed})."
         f"{hint if inspect.isawaitable(action) else ''}"
     )

@@ -10,10 +10,10 @@ import pytest
 from msgspec.structs import replace
 
 from mtr_env.cli import main
-from mtr_env.cli.compared import comparison
+from mtr_env.cli.compared import _p_value, comparison
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
-from mtr_env.evaluate import Comparison, compare_runs, read_traces, run
+from mtr_env.evaluate import Comparison, Difference, compare_runs, read_traces, run
 from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.evaluate.compare import _noise_of, _read
 from mtr_env.evaluate.statistics import difference_interval, sign_test
@@ -167,7 +167,9 @@ def test_what_an_episode_takes_is_compared_where_both_have_counted_it(game: Game
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"distractors": 3}, "world fingerprint is '"),
+        ({"distractors": 3}, r"world fingerprint is '.* \(source 'procedural.*: --source, or the knobs"),
+        ({"limit": 4}, r"world fingerprint is '.* \(8 and 4 questions: --limit\)"),
+        ({"split": "test"}, r"world fingerprint is '.* \(split 'sample' and 'test': --split"),
         ({"max_steps": 5}, "max_steps is 8 in .* and 5 in "),
         ({"noise": 0.2}, r"tool_actor is 'grounded' in .* and 'grounded \+ noise"),
         ({"extra_tools": 1}, "tool_maker is 'template"),
@@ -374,6 +376,15 @@ def test_the_command_prints_a_table_and_writes_json(game: Game, tmp_path: Path, 
     assert '"gained"' in written
     assert written.count('"measures"') == 2
     assert '"bootstrap_interval"' in written
+
+
+def test_a_p_value_is_never_0_and_none_where_there_is_no_pair() -> None:
+    one = Difference(20, 0.0, 1.0, 1.0, (0.8, 1.0), 2e-6)
+    assert [_p_value(replace(one, pairs=pairs, p_value=p)) for pairs, p in ((20, 2e-6), (20, 0.0123), (0, 1.0))] == [
+        "<0.0001",
+        "0.0123",
+        "-",
+    ]
 
 
 def test_the_command_says_what_cannot_be_compared(game: Game, tmp_path: Path, capsys: Capture) -> None:

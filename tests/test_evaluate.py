@@ -684,6 +684,7 @@ def test_another_policy_or_seed_or_setup_is_refused_by_name(game: Game, tmp_path
         ({"extra_tools": 1}, "tool_maker is 'template(extra_tools=3"),
         ({"noise": 0.2}, "tool_actor is 'grounded' there"),
         ({"distractors": 3}, "world fingerprint is"),
+        ({"limit": 3}, "here (4 and 3 questions: --limit). Give another --out."),
     ]:
         assert expected in refusal(tmp_path, make_game("MTR-Synthetic-v0", **{"limit": 4, **options}))
     other_world = make_game("MTR-HotpotQA-v0")
@@ -766,6 +767,11 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         score_file(tmp_path)
     assert str(caught.value).endswith(f" Runs in there: {tmp_path}/a, {tmp_path}/b, {tmp_path}/table/oracle.")
+    (tmp_path / "begun").mkdir()
+    for text in (b"", b'{"question'):
+        (tmp_path / "begun" / "traces.jsonl").write_bytes(text)
+        with pytest.raises(DatasetError, match=rf"Runs in there: {tmp_path}/a, {tmp_path}/b, "):
+            score_file(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"the --out folder of a run\.$"):
         score_file(tmp_path / "empty")

@@ -33,6 +33,21 @@ class _Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
 
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As that of argparse; what is unknown is the error of the command, whose own help says what it takes."""
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            self._of(found).error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found
+
+    def _of(self, found: argparse.Namespace) -> _Parser:
+        """The parser of the command that was chosen."""
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                chosen: _Parser = action.choices[getattr(found, action.dest)]
+                return chosen._of(found)
+        return self
+
     def error(self, message: str) -> NoReturn:
         raise UsageError(f"{message} (see `{self.prog} --help`)")
 

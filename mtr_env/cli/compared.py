@@ -46,12 +46,18 @@ def _differences(what: str, found: Mapping[str, Difference], forms: Mapping[str,
         form = forms.get(name, ".3f")
         a, b, change = (_formed(value, f) for value, f in ((one.a, form), (one.b, form), (one.difference, f"+{form}")))
         interval = "" if one.interval is None else f"[{one.interval[0]:{form}}, {one.interval[1]:{form}}]"
-        rows.append((name, str(one.pairs), a, b, change, interval, f"{one.p_value:.4f}", _noise(one)))
+        rows.append((name, str(one.pairs), a, b, change, interval, _p_value(one), _noise(one)))
     return columns(rows)
 
 
 def _formed(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
+
+
+def _p_value(one: Difference) -> str:
+    if not one.pairs:
+        return "-"
+    return "<0.0001" if one.p_value < 0.0001 else f"{one.p_value:.4f}"
 
 
 def _noise(one: Difference) -> str:

@@ -18,11 +18,20 @@ from msgspec.structs import replace
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.bootstrap import bootstrap_interval
-from mtr_env.evaluate.folder import Say, logger, read_each_once, read_info, setup_identity, traces_file
+from mtr_env.evaluate.folder import (
+    Say,
+    logger,
+    read_each_once,
+    read_info,
+    setup_identity,
+    traces_file,
+    why_worlds_differ,
+)
 from mtr_env.evaluate.spending import UsageLine, read_usage
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
 from mtr_env.evaluate.summary import Row, row_of
 from mtr_env.metrics import Metrics
+from mtr_env.question import WorldInfo
 from mtr_env.reward import Rubric, get_rubric
 
 _FREE = ("grammar", "version")  # may differ between runs that are compared, and is said
@@ -132,6 +141,9 @@ class _Run(Struct, frozen=True):
     side: Side
     rows: list[Row]
     identity: dict[str, Any]
+    world: WorldInfo
+    questions: int | None
+    """Of the world; ``None`` where no ``run.json`` says it."""
     used: dict[tuple[str, int], UsageLine]
     """By question and seed: the last time that the episode was played."""
 
@@ -148,8 +160,10 @@ def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -
     info = read_info(file.with_name("run.json"))
     rows: list[Row] = []
     found: dict[str, set[Any]] = {}
+    world = WorldInfo("", "", "", "")
     for trace in read_each_once(file, say):
         rows.append(row_of(trace, rubric))
+        world = trace.setup.world
         for name, value in setup_identity(trace.setup).items():
             found.setdefault(name, set()).add(value)
     if not rows:
@@ -171,7 +185,8 @@ def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -
         **free,
     )
     usage = read_usage(file.with_name("usage.jsonl")) if file.name == "traces.jsonl" else ()
-    return _Run(side, rows, identity, {(line.question_id, line.seed): line for line in usage})
+    questions = info.questions if info else None
+    return _Run(side, rows, identity, world, questions, {(line.question_id, line.seed): line for line in usage})
 
 
 def _said(name: str) -> str:
@@ -189,6 +204,7 @@ def _refuse_twice(rows: Iterable[Row], where: str, why: str) -> None:
 def _refuse_other(first: _Run, other: _Run) -> None:
     differences = [
         f"{_said(name)} is {value!r} in {first.side.path} and {other.identity[name]!r} in {other.side.path}"
+        f"{why_worlds_differ(first.world, other.world, (first.questions, other.questions)) * (name == 'world')}"
         for name, value in first.identity.items()
         if other.identity[name] != value
     ]
@@ -206,7 +222,7 @@ def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
         raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
     rows = [row for run in runs for row in run.rows]
     _refuse_twice(rows, "the runs that show the noise", "; the same episode again says nothing new")
-    merged = _Run(runs[0].side, rows, first.identity, {})
+    merged = replace(runs[0], rows=rows)
     if max(map(len, merged.by_question().values())) < 2:
         raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")
     return merged

@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.start import Start
+from mtr_env.question import WorldInfo
 from mtr_env.trace import Setup, Trace, decode, encode
 
 logger = logging.getLogger("mtr_env")
@@ -52,6 +53,20 @@ def setup_identity(setup: Setup) -> dict[str, Any]:
     """What two episodes of one run have in common, by name; the world as its fingerprint."""
     fields: dict[str, Any] = msgspec.structs.asdict(setup)
     return {**fields, "world": setup.world.fingerprint}
+
+
+def why_worlds_differ(there: WorldInfo, here: WorldInfo, questions: tuple[int | None, int | None]) -> str:
+    """Which option makes two worlds of different fingerprints, in words; empty where nobody knows. ``questions`` is how
+    many each has."""
+    options = {"name": "another world", "split": "--split", "source": "--source, or the knobs of the synthetic world"}
+    found = [
+        f"{name} {getattr(there, name)!r} and {getattr(here, name)!r}: {option}"
+        for name, option in options.items()
+        if getattr(there, name) != getattr(here, name)
+    ]
+    if None not in questions and questions[0] != questions[1]:
+        found.append(f"{questions[0]} and {questions[1]} questions: --limit")
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
@@ -107,9 +122,15 @@ def traces_file(path: str | os.PathLike[str]) -> Path:
     file = folder / "traces.jsonl" if folder.is_dir() else folder
     if file.exists():
         return file
-    runs = [str(found.parent) for depth in ("*", "*/*") for found in sorted(folder.glob(f"{depth}/traces.jsonl"))]
+    files = [found for depth in ("*", "*/*") for found in sorted(folder.glob(f"{depth}/traces.jsonl"))]
+    runs = [str(found.parent) for found in files if _has_episode(found)]
     inside = f" Runs in there: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}." if runs else ""
     raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.{inside}")
+
+
+def _has_episode(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.readline().endswith(b"\n")
 
 
 def read_info(path: Path) -> RunInfo | None:

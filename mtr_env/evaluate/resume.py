@@ -18,6 +18,7 @@ from mtr_env.evaluate.folder import (
     read_info,
     read_traces,
     setup_identity,
+    why_worlds_differ,
 )
 from mtr_env.evaluate.start import Start
 
@@ -39,7 +40,8 @@ def resume(folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say
     before = read_info(folder / "run.json")
     if before is None:
         raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
-    _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
+    why = why_worlds_differ(before.setup.world, info.setup.world, (before.questions, info.questions))
+    _refuse_other(before.identity(), info.identity(), f"{folder} holds another run", why)
     if None not in (before.policy_source, info.policy_source) and before.policy_source != info.policy_source:
         raise DatasetError(
             f"{folder} holds episodes of {info.policy!r} as it was before its file was edited (digest "
@@ -88,13 +90,15 @@ def said_of(folder: Path, kept: Kept, info: RunInfo) -> str | None:
     if len(kept.done) < info.episodes:
         return f"{there}; going on."
     again = f" An outage ended {len(kept.outages)} of them; --retry-unscored plays these again." if kept.outages else ""
-    return f"{there} ({info.episodes} asked for): nothing to play.{again}"
+    shown = f"; what follows is of all {len(kept.done)}" if len(kept.done) > info.episodes else ""
+    return f"{there} ({info.episodes} asked for): nothing to play{shown}.{again}"
 
 
-def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    names = {"world": "world fingerprint"}
+def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str, why_world: str = "") -> None:
     differences = [
-        f"{names.get(name, name)} is {there[name]!r} there and {here[name]!r} here"
+        f"world fingerprint is {there[name]!r} there and {here[name]!r} here{why_world}"
+        if name == "world"
+        else f"{name} is {there[name]!r} there and {here[name]!r} here"
         for name in here
         if there[name] != here[name]
     ]
