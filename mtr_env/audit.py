@@ -16,7 +16,7 @@ from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
 from mtr_env.errors import InfrastructureError, ToolsetError
-from mtr_env.evaluate import Interval, load_policy, mean, wilson
+from mtr_env.evaluate import Interval, interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
 from mtr_env.policies.base import EpisodicPolicy, Policy
 from mtr_env.policies.oracle import Oracle, OraclePlayer
@@ -59,6 +59,7 @@ class ShortCut(Struct, frozen=True):
     scored: int
     unscored: int
     em_interval: Interval | None
+    reward_interval: Interval | None = None
 
 
 class DistractorTools(Struct, frozen=True):
@@ -129,6 +130,7 @@ class AuditReport(Struct, frozen=True):
     seconds: float
     """How long the audit took."""
     warnings: list[str]
+    oracle_reward_interval: Interval | None = None
 
 
 class _Tally:
@@ -148,7 +150,8 @@ class _Tally:
 
     def short_cut(self) -> ShortCut:
         n = len(self.ems)
-        return ShortCut(mean(self.ems), mean(self.rewards), n, self.unscored, wilson(sum(self.ems), n))
+        em_interval = wilson(sum(self.ems), n)
+        return ShortCut(mean(self.ems), mean(self.rewards), n, self.unscored, em_interval, interval(self.rewards))
 
 
 class _Rate:
@@ -246,6 +249,7 @@ class _Audit:
             seed=seed,
             seconds=round(time.perf_counter() - started, 3),
             warnings=self._warnings(),
+            oracle_reward_interval=interval(self.total.rewards),
         )
 
     def _question(self, question_id: str, seed: int) -> None:
