@@ -373,6 +373,9 @@ def test_what_an_outage_ended_is_played_again_when_asked_for(game: Game, finishe
     assert (whole.unscored, whole.alarm) == (0, None)
     assert whole.usage is not None
     assert whole.usage.player.requests == N + 3, "what the outages took was paid"
+    away(game, tmp_path / "fewer", (1, 4), [])
+    fewer = away(game, tmp_path / "fewer", (), notes, retry_unscored=True, episodes=3)
+    assert (fewer.episodes, fewer.unscored) == (N, 1), "an episode that is not asked for stays"
     assert away(game, tmp_path, (), notes, retry_unscored=True) == whole
     assert notes[-1].endswith("nothing to play.")
 

@@ -75,23 +75,24 @@ def forget_outages(folder: Path, info: RunInfo, ids: Sequence[str], say: Say) ->
         return
     with open(path, "a+b") as file:
         lock(file, path)
-        outages = resume(folder, file, info, ids, say).outages
+        outages = [i for i in resume(folder, file, info, ids, say).outages if i < info.episodes]
         if outages:
             say(f"{folder}: {len(outages)} episodes that an outage ended are played again.")
             (folder / "summary.json").unlink(missing_ok=True)  # it counts them
             drop_traces(path, {info.seed + i for i in outages})
 
 
-def said_of(folder: Path, kept: Kept, info: RunInfo) -> str | None:
-    """What a user should know of the episodes that are there; ``None`` where there are none."""
-    if not kept.done:
-        return None
+def tell(folder: Path, kept: Kept, info: RunInfo, say: Say) -> None:
+    """Says what a user should know of the episodes that are there, if any are."""
     there = f"{folder} holds {len(kept.done)} episodes already"
-    if len(kept.done) < info.episodes:
-        return f"{there}; going on."
-    again = f" An outage ended {len(kept.outages)} of them; --retry-unscored plays these again." if kept.outages else ""
-    shown = f"; what follows is of all {len(kept.done)}" if len(kept.done) > info.episodes else ""
-    return f"{there} ({info.episodes} asked for): nothing to play{shown}.{again}"
+    if kept.done and len(kept.done) < info.episodes:
+        say(f"{there}; going on.")
+    elif kept.done:
+        shown = f"; what follows is of all {len(kept.done)}" if len(kept.done) > info.episodes else ""
+        again = (
+            f" An outage ended {len(kept.outages)} of them; --retry-unscored plays these again." if kept.outages else ""
+        )
+        say(f"{there} ({info.episodes} asked for): nothing to play{shown}.{again}")
 
 
 def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str, why_world: str = "") -> None:
