@@ -15,7 +15,8 @@ from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
 from mtr_env.evaluate import Comparison, Difference, compare_runs, read_traces, run
 from mtr_env.evaluate.bootstrap import bootstrap_interval
-from mtr_env.evaluate.compare import _noise_of, _read
+from mtr_env.evaluate.compare import _noise_of
+from mtr_env.evaluate.sides import read_run
 from mtr_env.evaluate.statistics import difference_interval, sign_test
 from mtr_env.evaluate.summary import Row
 from mtr_env.metrics import Metrics
@@ -299,10 +300,9 @@ def test_of_pure_noise_about_five_rows_in_a_hundred_are_above_it(pairs: int, kin
 def test_a_family_has_the_noise_of_its_own_and_too_few_pairs_are_said(noisy: Game, tmp_path: Path) -> None:
     a, b = (coin(noisy, tmp_path / str(seed), seed) for seed in (0, 1000))
     found = compared(a, b, noise_floor=[a, b])
+    runs = [read_run(path, None, print) for path in (a, b)]
     for family, one in found.families.items():
-        rows = [
-            [row for row in run.rows if row.family == family] for run in (_read(a, None, print), _read(b, None, print))
-        ]
+        rows = [[row for row in run.rows if row.family == family] for run in runs]
         flips = sum(x.metrics.em != y.metrics.em for x, y in zip(*rows, strict=True))
         assert one.noise == pytest.approx(1.96 * np.sqrt(flips + 1) / one.pairs, rel=1e-4)
         assert one.noise > 1 / one.pairs

@@ -11,45 +11,22 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from mtr_env.errors import DatasetError
 from mtr_env.evaluate.bootstrap import bootstrap_interval
-from mtr_env.evaluate.folder import (
-    Say,
-    logger,
-    read_each_once,
-    read_info,
-    setup_identity,
-    traces_file,
-    why_worlds_differ,
-)
-from mtr_env.evaluate.spending import UsageLine, read_usage
+from mtr_env.evaluate.folder import Say, logger
+from mtr_env.evaluate.sides import FREE, Played, Side, noise_of_runs, read_run, refuse_other
+from mtr_env.evaluate.spending import UsageLine
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
-from mtr_env.evaluate.summary import Row, row_of
+from mtr_env.evaluate.summary import Row
 from mtr_env.metrics import Metrics
-from mtr_env.question import WorldInfo
-from mtr_env.reward import Rubric, get_rubric
+from mtr_env.reward import Rubric
 
-_FREE = ("grammar", "version")  # may differ between runs that are compared, and is said
 FEWEST_PAIRS = 20
 """Below so many nothing is said of a difference and the noise: a single flip is a large one there."""
 _EQUAL = 1e-9  # what rounding makes of sums that are equal
-
-
-class Side(Struct, frozen=True):
-    """One of the runs. ``policy`` is ``None`` where no ``run.json`` says it, ``seed`` the smallest episode seed."""
-
-    path: str
-    policy: str | None
-    episodes: int
-    unscored: int
-    seed: int
-    grammar: str
-    version: str
 
 
 class Difference(Struct, frozen=True):
@@ -128,110 +105,17 @@ def compare_runs(
     """
     if len(paths) < 2:
         raise ValueError("A comparison needs two runs or more.")
-    first, *others = [_read(path, rubric, say) for path in paths]
+    first, *others = [read_run(path, rubric, say) for path in paths]
     for other in others:
-        _refuse_other(first, other)
-    noise = _noise([_read(path, rubric, say) for path in noise_floor], first) if noise_floor else None
+        refuse_other(first, other)
+    noise = noise_of_runs([read_run(path, rubric, say) for path in noise_floor], first) if noise_floor else None
     return tuple(_compare(first, other, noise) for other in others)
-
-
-class _Run(Struct, frozen=True):
-    """A run's episodes, and what they have in common."""
-
-    side: Side
-    rows: list[Row]
-    identity: dict[str, Any]
-    world: WorldInfo
-    questions: int | None
-    """Of the world; ``None`` where no ``run.json`` says it."""
-    used: dict[tuple[str, int], UsageLine]
-    """By question and seed: the last time that the episode was played."""
-
-    def by_question(self) -> dict[str, dict[int, Row]]:
-        """By id, and by seed in order."""
-        found: dict[str, dict[int, Row]] = {}
-        for row in sorted(self.rows, key=lambda row: row.seed):
-            found.setdefault(row.question_id, {})[row.seed] = row
-        return found
-
-
-def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -> _Run:
-    file = traces_file(path)
-    info = read_info(file.with_name("run.json"))
-    rows: list[Row] = []
-    found: dict[str, set[Any]] = {}
-    world = WorldInfo("", "", "", "")
-    for trace in read_each_once(file, say):
-        rows.append(row_of(trace, rubric))
-        world = trace.setup.world
-        for name, value in setup_identity(trace.setup).items():
-            found.setdefault(name, set()).add(value)
-    if not rows:
-        raise DatasetError(f"{file} holds no finished episode.")
-    if rubric is not None:
-        found["rubric"] = {get_rubric(rubric).name}
-    for name, values in found.items():
-        if len(values) > 1:
-            raise DatasetError(f"{file} holds episodes of more than one {_said(name)}: {', '.join(map(repr, values))}.")
-    _refuse_twice(rows, os.fspath(file), ", played differently: nobody can say which of them is half of a pair")
-    identity = {name: values.pop() for name, values in found.items()}
-    free = {name: identity.pop(name) for name in _FREE}
-    side = Side(
-        os.fspath(path),
-        info.policy if info else None,
-        len(rows),
-        sum(row.reward is None for row in rows),
-        min(row.seed for row in rows),
-        **free,
-    )
-    usage = read_usage(file.with_name("usage.jsonl")) if file.name == "traces.jsonl" else ()
-    questions = info.questions if info else None
-    return _Run(side, rows, identity, world, questions, {(line.question_id, line.seed): line for line in usage})
-
-
-def _said(name: str) -> str:
-    return {"world": "world fingerprint"}.get(name, name)
-
-
-def _refuse_twice(rows: Iterable[Row], where: str, why: str) -> None:
-    seen: set[tuple[str, int]] = set()
-    for row in rows:
-        if (row.question_id, row.seed) in seen:
-            raise DatasetError(f"{where}: question {row.question_id!r} with seed {row.seed} stands there twice{why}.")
-        seen.add((row.question_id, row.seed))
-
-
-def _refuse_other(first: _Run, other: _Run) -> None:
-    differences = [
-        f"{_said(name)} is {value!r} in {first.side.path} and {other.identity[name]!r} in {other.side.path}"
-        f"{why_worlds_differ(first.world, other.world, (first.questions, other.questions)) * (name == 'world')}"
-        for name, value in first.identity.items()
-        if other.identity[name] != value
-    ]
-    if differences:
-        hint = " --rubric NAME scores both by one." if first.identity["rubric"] != other.identity["rubric"] else ""
-        raise DatasetError(f"These runs cannot be compared: {'; '.join(differences)}.{hint}")
-
-
-def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
-    """The runs that show the noise, as one."""
-    for run in runs:
-        _refuse_other(first, run)
-    policies = {run.side.policy for run in runs}
-    if len(policies) > 1:
-        raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
-    rows = [row for run in runs for row in run.rows]
-    _refuse_twice(rows, "the runs that show the noise", "; the same episode again says nothing new")
-    merged = replace(runs[0], rows=rows)
-    if max(map(len, merged.by_question().values())) < 2:
-        raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")
-    return merged
 
 
 Pair = tuple[Row, Row]
 
 
-def _pairs(a: _Run, b: _Run) -> list[Pair]:
+def _pairs(a: Played, b: Played) -> list[Pair]:
     ours, theirs = a.by_question(), b.by_question()
     pairs: list[Pair] = []
     for question_id, rows in ours.items():
@@ -242,7 +126,7 @@ def _pairs(a: _Run, b: _Run) -> list[Pair]:
     return pairs
 
 
-def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
+def _compare(a: Played, b: Played, noise: Played | None) -> Comparison:
     every = _pairs(a, b)
     pairs = [(x, y) for x, y in every if x.reward is not None and y.reward is not None]
     names = dict.fromkeys([*Metrics._fields, "reward", *(name for pair in pairs for row in pair for name in row.parts)])
@@ -314,7 +198,7 @@ _COSTS: dict[str, Callable[[UsageLine], float | None]] = {
 }
 
 
-def _costs(pairs: Sequence[Pair], a: _Run, b: _Run) -> dict[str, Difference]:
+def _costs(pairs: Sequence[Pair], a: Played, b: Played) -> dict[str, Difference]:
     found = {"calls": _differ((x.question_id, float(x.calls), float(y.calls)) for x, y in pairs)[0]}
     lines = [(a.used.get((x.question_id, x.seed)), b.used.get((y.question_id, y.seed))) for x, y in pairs]
     both = [(mine, other) for mine, other in lines if mine and other and mine.requests and other.requests]
@@ -365,9 +249,9 @@ def _flips(pairs: Sequence[Pair]) -> list[Flip]:
     return sorted(changed, key=lambda flip: (-abs(flip.b - flip.a), flip.question_id))
 
 
-def _notes(a: _Run, b: _Run, noise: _Run | None) -> tuple[str, ...]:
+def _notes(a: Played, b: Played, noise: Played | None) -> tuple[str, ...]:
     notes = []
-    for name in _FREE:
+    for name in FREE:
         mine, other = getattr(a.side, name), getattr(b.side, name)
         if mine != other:
             notes.append(f"{name} is {mine} in {a.side.path} and {other} in {b.side.path}")
