@@ -544,7 +544,7 @@ class Counting:
 
 
 @pytest.mark.parametrize(
-    ("budget", "exceeded"), [({"tokens": 25}, "5 tokens"), ({"cost": 0.021}, "0.0090 USD")], ids=["tokens", "cost"]
+    ("budget", "exceeded"), [({"tokens": 25}, "5 tokens"), ({"cost": 0.021}, "0.009000 USD")], ids=["tokens", "cost"]
 )
 def test_a_budget_leaves_episodes_unplayed_and_a_larger_one_goes_on(
     budget: dict[str, float], exceeded: str, game: Game, finished: bytes, tmp_path: Path

@@ -191,7 +191,7 @@ class Budget:
         """What was used, its limit, and how a number of it is written."""
         return [
             *([] if self.tokens is None else [(self._tokens, self.tokens, lambda n: f"{n:,.0f} tokens")]),
-            *([] if self.cost is None else [(self._cost, self.cost, lambda n: f"{n:.4f} USD")]),
+            *([] if self.cost is None else [(self._cost, self.cost, lambda n: f"{_dollars(n)} USD")]),
         ]
 
     def used_up(self) -> str | None:
@@ -202,5 +202,9 @@ class Budget:
         if self.tokens is not None and self._tokens >= self.tokens:
             return f"{self.tokens:,} tokens ({self._tokens:,} used)"
         if self.cost is not None and self._cost >= self.cost:
-            return f"{self.cost:g} USD ({self._cost:.4f} used)"
+            return f"{self.cost:g} USD ({_dollars(self._cost)} used)"
         return None
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.{4 if amount >= 0.01 else 6}f}"
