@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mtr_env.evaluate.summary import Interval
+from mtr_env.policies import POLICY_NAMES
+
+COLOURS = 10
 
 
 class Mark(NamedTuple):
@@ -29,14 +32,14 @@ def draw(path: Path, title: str, label: str, marks: Mapping[str, Mapping[str, Ma
     from matplotlib import pyplot
 
     names = list(dict.fromkeys(name for group in marks.values() for name in group))
-    colours = pyplot.get_cmap("tab10").colors
+    colours = dict(zip(names, map(pyplot.get_cmap("tab10").colors.__getitem__, places(names)), strict=True))
     with pyplot.rc_context({"svg.hashsalt": "mtr-env", "font.size": 10}):
         figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.2 * (len(names) + 1) * len(marks)), layout="constrained")
         for g, group in enumerate(marks.values()):
             for n, name in enumerate(names):
                 if name in group:
                     y = g * (len(names) + 1) + n
-                    _bar(axes, y, group[name], colours[n % len(colours)], name if g == _first(marks, name) else None)
+                    _bar(axes, y, group[name], colours[name], name if g == _first(marks, name) else None)
         middle = (len(names) - 1) / 2
         axes.set_yticks([g * (len(names) + 1) + middle for g in range(len(marks))], list(marks))
         axes.invert_yaxis()
@@ -46,6 +49,21 @@ def draw(path: Path, title: str, label: str, marks: Mapping[str, Mapping[str, Ma
         figure.legend(loc="outside right upper", frameon=False)
         figure.savefig(path, metadata={"Date": None})
         pyplot.close(figure)
+
+
+def places(names: Sequence[str]) -> list[int]:
+    """The place of each name among ten colours: a built-in policy has the same one in every plot, and what is none has
+    one of those that are left.
+
+    >>> places(["chaser", "tiny", "oracle"]), places(["oracle", "chaser"])
+    ([3, 5, 0], [0, 3])
+    """
+    others = sorted(set(names) - set(POLICY_NAMES))
+    left = COLOURS - len(POLICY_NAMES)
+    return [
+        POLICY_NAMES.index(name) if name in POLICY_NAMES else len(POLICY_NAMES) + others.index(name) % left
+        for name in names
+    ]
 
 
 def _first(marks: Mapping[str, Mapping[str, Mark]], name: str) -> int:

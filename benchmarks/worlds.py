@@ -58,6 +58,7 @@ class Row(msgspec.Struct):
     steps_per_second_again: float
     warnings: int
     """Of the audit, each of which `mtr-env audit` prints."""
+    oracle_reward_interval: Interval | None = None
 
 
 class Report(msgspec.Struct):
@@ -95,6 +96,7 @@ def row(questions: Questions, seed: int) -> Row:
         steps_per_second_first=first,
         steps_per_second_again=again,
         warnings=len(found.warnings),
+        oracle_reward_interval=found.oracle_reward_interval,
     )
 
 
@@ -173,9 +175,10 @@ def plot(report: Report, path: Path) -> None:
     """What the oracle and the short cuts earn in each world."""
     marks = {}
     for env_id, one in report.worlds.items():
-        rewards = {"oracle": one.oracle_reward, **{name: cut.reward for name, cut in one.short_cuts.items()}}
-        marks[env_id] = {name: Mark(value) for name, value in rewards.items() if value is not None}
-    draw(path, "What short cuts earn", "mean reward", marks)
+        rewards = {"oracle": (one.oracle_reward, one.oracle_reward_interval)}
+        rewards |= {name: (cut.reward, cut.reward_interval) for name, cut in one.short_cuts.items()}
+        marks[env_id] = {name: Mark(value, found) for name, (value, found) in rewards.items() if value is not None}
+    draw(path, "What short cuts earn, with 95% intervals", "mean reward", marks)
 
 
 def main(argv: Sequence[str] | None = None) -> Report:

@@ -17,7 +17,7 @@ from mtr_env.contract import leaks, toolset_problems
 from mtr_env.env import MTREnv
 from mtr_env.episode import Game, Stage
 from mtr_env.errors import InfrastructureError, ToolsetError
-from mtr_env.evaluate import Interval, load_policy, mean, wilson
+from mtr_env.evaluate import Interval, interval, load_policy, mean, wilson
 from mtr_env.metrics import metrics
 from mtr_env.policies.base import EpisodicPolicy, Policy
 from mtr_env.policies.oracle import Oracle, OraclePlayer
@@ -60,6 +60,7 @@ class ShortCut(Struct, frozen=True):
     scored: int
     unscored: int
     em_interval: Interval | None
+    reward_interval: Interval | None = None
 
 
 class DistractorTools(Struct, frozen=True):
@@ -116,6 +117,7 @@ class AuditReport(Audited, frozen=True):
     warnings: list[str]
     noisy: bool
     """Whether the ToolActor has noise: then ``provable`` means with this noise, under these seeds."""
+    oracle_reward_interval: Interval | None = None
 
 
 class _Tally:
@@ -135,7 +137,8 @@ class _Tally:
 
     def short_cut(self) -> ShortCut:
         n = len(self.ems)
-        return ShortCut(mean(self.ems), mean(self.rewards), n, self.unscored, wilson(sum(self.ems), n))
+        em_interval = wilson(sum(self.ems), n)
+        return ShortCut(mean(self.ems), mean(self.rewards), n, self.unscored, em_interval, interval(self.rewards))
 
 
 class _Rate:
@@ -219,6 +222,7 @@ class _Audit:
             },
             warnings=self._warnings(),
             noisy=isinstance(self.game.tool_actor, NoisyToolActor),
+            oracle_reward_interval=interval(self.total.rewards),
             **audited(self.game.setup, seed, started),
         )
 

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from mtr_env.episode import Game
 from mtr_env.evaluate.players import load_plug, load_policy
 from mtr_env.frozen import frozen_actor
 from mtr_env.llm import ChatClient, ModelError, Spent
+from mtr_env.policies import POLICY_NAMES, unknown_policy
 from mtr_env.policies.base import AnyPolicy
 from mtr_env.policies.chat import AutoAgent
 from mtr_env.policies.local import LocalModel, load_local
@@ -288,6 +290,9 @@ def chat_agent(o: PlayerOptions, grammar: Any, *, concurrency: int = 64, seed: i
 def player(policy: str, o: PlayerOptions, game: Game, concurrency: int) -> tuple[AnyPolicy, str]:
     """The policy of this name and what it is called in a record: ``chat``, ``local``, or what ``load_policy`` takes.
     Raises as both, and as :func:`~mtr_env.policies.local.load_local`."""
+    known = (*POLICY_NAMES, *MODELS)
+    if ":" not in policy and policy not in known:
+        raise ValueError(f"{unknown_policy(policy, known)} A policy of yours is given as module:attr.")
     if policy == "local":
         model = _local_model(o, game)
         return model, model.name
@@ -301,6 +306,8 @@ def player(policy: str, o: PlayerOptions, game: Game, concurrency: int) -> tuple
 def _local_model(o: PlayerOptions, game: Game) -> LocalModel:
     if o.policy_model is None:
         raise ValueError("--policy local needs --policy-model, a checkpoint folder or a hub id.")
+    if _is_missing_folder(o.policy_model):
+        raise ValueError(f"--policy-model: there is no folder {o.policy_model!r}; a checkpoint is one, or a hub id.")
     taken = ("policy_model", "policy_temperature")
     for name in [name for name in _given(o, PlayerOptions) if name not in taken]:
         raise ValueError(f"{flag(name)} is for --policy chat.")
@@ -308,6 +315,13 @@ def _local_model(o: PlayerOptions, game: Game) -> LocalModel:
     if temperature is None:
         raise ValueError("--policy-temperature: a local model needs a number, 0 for greedy play.")
     return load_local(o.policy_model, game.grammar, temperature=temperature)
+
+
+def _is_missing_folder(model: str) -> bool:
+    """Whether this means a folder that is not there, rather than a hub id (``name`` or ``owner/name``)."""
+    path = Path(model)
+    is_path = path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or model.endswith("/")
+    return not path.exists() and (is_path or (len(path.parts) == 2 and path.parent.is_dir()))
 
 
 def _given(o: Any, kind: type[Any], *names: str) -> list[str]:

@@ -52,7 +52,7 @@ def play(env: MTREnv, policy: Policy | EpisodicPolicy, *, question_id: str | Non
         except InfrastructureError as error:
             return cut_short(env.snapshot(), "policy", error)
         if not isinstance(action, str):
-            raise _not_an_action(act, action)
+            raise _not_an_action(act, action, begun)
         observation, _, terminated, truncated, info = env.step(action)
         if terminated or truncated:
             trace: Trace = info["trace"]
@@ -83,7 +83,7 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
         except InfrastructureError as error:
             return cut_short(trace, "policy", error)
         if not isinstance(action, str):
-            raise _not_an_action(act, action)
+            raise _not_an_action(act, action, trace)
         turn = Turn(stage, trace, str(action))
         while turn.waiting is not None:
             response: Response | Exception
@@ -107,15 +107,16 @@ async def aplay(env: MTREnv | Game, policy: AnyPolicy, *, question_id: str | Non
 async def aplay_many(
     game: Game,
     policy: AnyPolicy,
-    episodes: Iterable[tuple[str, int]],
+    episodes: Iterable[tuple[str, int] | None],
     *,
     concurrency: int = 256,
 ) -> AsyncGenerator[Trace, None]:
     """Plays ``episodes``, pairs of question id and seed, and yields each trace as its episode ends.
 
     At most ``concurrency`` episodes are under way, and no more than that wait to be taken, so memory does not grow with
-    their number (they may be a generator); the garbage collector looks less often meanwhile
-    (:mod:`mtr_env.collector`). When an episode raises (a bug of the policy, an unknown question), no other
+    their number (they may be a generator, which yields ``None`` while there is nothing to begin: it is asked again when
+    one of those under way has ended and was taken, so there has to be one). The garbage collector looks less often
+    meanwhile (:mod:`mtr_env.collector`). When an episode raises (a bug of the policy, an unknown question), no other
     begins; those under way end and are yielded, and then it is raised, with a note of the question and the seed.
     Whoever leaves the loop early wraps it in ``contextlib.aclosing``, so that the episodes under way end there.
     """
@@ -155,7 +156,9 @@ def wait(coroutine: Coroutine[Any, Any, Result]) -> Result:
 class _Playing:
     """The episodes of :func:`aplay_many` under way: each is a task, and the end of one begins the next."""
 
-    def __init__(self, game: Game, policy: AnyPolicy, episodes: Iterable[tuple[str, int]], concurrency: int) -> None:
+    def __init__(
+        self, game: Game, policy: AnyPolicy, episodes: Iterable[tuple[str, int] | None], concurrency: int
+    ) -> None:
         self._game, self._policy, self._concurrency = game, policy, concurrency
         self._starts = iter(episodes)
         self.tasks: dict[asyncio.Task[Trace], tuple[str, int]] = {}
@@ -203,8 +206,9 @@ def note(question_id: str, seed: int) -> str:
     return f"mtr-env: this was question {question_id!r} with seed {seed}."
 
 
-def _not_an_action(policy: object, action: object) -> NotAnAction:
-    name = getattr(policy, "__qualname__", type(policy).__qualname__)
+def _not_an_action(policy: object, action: object, trace: Trace) -> NotAnAction:
+    named = policy if hasattr(policy, "__qualname__") else type(policy)
+    name = f"{named.__module__}.{named.__qualname__}"
     if inspect.iscoroutine(action):
         action.close()  # nobody will await it
     found = f"{type(action).__name__}: {repr(action)[:80]}"
@@ -212,6 +216,7 @@ def _not_an_action(policy: object, action: object) -> NotAnAction:
         " An asynchronous policy is for aplay; an EpisodicPolicy says that its players are with `asynchronous = True`."
     )
     return NotAnAction(
-        f"The policy {name} must return the text of its action, a str; it returned {found}."
+        f"The policy {name} must return the text of its action, a str; it returned {found} "
+        f"(question {trace.question.id!r}, seed {trace.seed})."
         f"{hint if inspect.isawaitable(action) else ''}"
     )

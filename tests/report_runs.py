@@ -16,6 +16,8 @@ import msgspec
 from msgspec.structs import replace
 
 from mtr_env.evaluate import read_traces, run
+from mtr_env.policies.oracle import Oracle
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.trace import Call, Fault, Response, Step, Trace, encode
 
@@ -32,6 +34,25 @@ ATTACKS = (
 
 def played(out: Path, policy: str, episodes: int = 12, **options: Any) -> Path:
     run(make_game("MTR-Synthetic-v0", limit=episodes, **options), policy, out, command=("mtr-env", "run", "it's"))
+    return out
+
+
+class Paid:
+    """The oracle, that says each of its episodes took two requests, of which one failed, 110 tokens and a cent."""
+
+    sees_gold = True
+
+    def for_episode(self, trace: Trace) -> Any:
+        return Oracle().for_episode(trace)
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(2, 100, 10, 0.01, 1.5 + seed, failed=1)
+
+
+def sampled(out: Path, questions: int = 6) -> Path:
+    """A run with samples by a model whose name is as long as those of endpoints."""
+    name = "auto(vendor/model-9(temperature=0.7, max_output_tokens=1024), native, prompt=auto-v1)"
+    run(make_game("MTR-Synthetic-v0", limit=questions, noise=0.2), Paid(), out, policy_name=name, samples=3)
     return out
 
 

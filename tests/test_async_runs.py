@@ -18,8 +18,9 @@ from mtr_env import draw
 from mtr_env.cli import main
 from mtr_env.episode import Game
 from mtr_env.errors import InfrastructureError
-from mtr_env.evaluate import read_traces, run, score_file
+from mtr_env.evaluate import Budget, read_traces, run, score_file
 from mtr_env.policies.random_valid import RandomValid
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.toolactors.noise import NoisyToolActor
@@ -111,6 +112,27 @@ def test_a_policy_that_does_not_wait_plays_many_at_once_where_the_tools_do(tmp_p
     game = make_game("MTR-Synthetic-v0", limit=10, tool_actor=actor)
     assert run(game, RandomValid(), tmp_path, episodes=20).unscored == 0
     assert Remote.most > 5
+
+
+class Counted(Late):
+    """Each episode says that it took a cent."""
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(1, 7, 3, 0.01)
+
+
+@pytest.mark.parametrize(("cost", "played", "most"), [(0.004, 2, 2), (0.02, 2, 2), (0.105, 11, 9), (1.0, N, 16)])
+def test_a_budget_lets_no_more_episodes_begin_than_are_likely_to_fit(
+    cost: float, played: int, most: int, game: Game, tmp_path: Path
+) -> None:
+    policy, notes = Counted(), list[str]()
+    summary = run(game, policy, tmp_path, episodes=N, concurrency=16, budget=Budget(cost=cost), say=notes.append)
+    assert summary.episodes == played
+    assert 2 <= policy.most <= most
+    over = 0.01 * played - cost
+    assert any(f"the budget was exceeded by {over:.{4 if over >= 0.01 else 6}f} USD" in note for note in notes) == (
+        over > 0
+    )
 
 
 def test_a_run_within_an_event_loop_works_too(game: Game, tmp_path: Path) -> None:

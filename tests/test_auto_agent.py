@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -236,6 +238,20 @@ def test_an_endpoint_that_fails_ends_the_episode_unscored() -> None:
     assert score(trace).unscored == "policy: the model is away"
 
 
+def test_a_request_without_an_answer_is_counted_with_its_time() -> None:
+    def answer(messages: list[dict[str, Any]]) -> Completion:
+        if len(messages) > 2:
+            time.sleep(0.002)
+            raise InfrastructureError("the model is away")
+        return Completion("", (("1", "search", '{"query": "film"}'),), usage=Usage(100, 10))
+
+    agent = AutoAgent(Fake(answer))
+    trace = asyncio.run(aplay(game_of(), agent))
+    used = agent.usage(trace.question.id, 0)
+    assert used.seconds > 0.002
+    assert msgspec.structs.replace(used, seconds=0.0) == EpisodeUsage(2, 100, 10, pytest.approx(0.0002), failed=1)
+
+
 def test_what_an_agent_cannot_be_is_explained() -> None:
     with pytest.raises(ValueError, match="mode is one of 'native', 'text', found 'telepathy'"):
         AutoAgent(Fake(lambda messages: Completion("")), "telepathy")  # type: ignore[arg-type]
@@ -301,6 +317,26 @@ def test_over_a_faulty_server_every_episode_is_scored_or_says_why_not(mode: Any,
             assert any(fault.blame == "policy" for fault in trace.faults)
 
 
+def test_a_server_that_was_down_spoils_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("openai", reason=WITHOUT_OPENAI)
+    argv = ["run", "MTR-Synthetic-v0", "--limit", "20", "--policy", "chat", "--policy-model", "tiny"]
+    argv += ["--policy-prices", "1,2", "--concurrency", "2", "--out", str(tmp_path)]
+    with ChatServer(lambda body: "<answer>yes</answer>", script=("401",) * 12) as server:
+        argv += ["--policy-base-url", server.url]
+        assert main(argv) == 1
+        out, err = capsys.readouterr()
+        printed = " ".join(out.split())
+        (played,) = re.findall(r"(1\d) episodes, 0 scored, \1 unscored; \d more not played", printed)
+        assert f"used: player {played} requests ({played} without an answer), 0 + 0 tokens, 0.0000 USD" in printed
+        assert "median 0.00, 95% below 0.00" not in out
+        assert f"the first {played} episodes all ended in an outage (policy: 'tiny' at" in err
+        assert "--retry-unscored" in err
+        server.script.clear()
+        assert main([*argv, "--retry-unscored"]) == 0
+        assert "20 episodes, 20 scored, 0 unscored" in " ".join(capsys.readouterr().out.split())
+    assert [trace.seed for trace in read_traces(tmp_path / "traces.jsonl")] == list(range(20))
+
+
 def test_a_budget_of_tokens_stops_many_episodes_at_once_and_the_rest_is_played_later(tmp_path: Path) -> None:
     game = make_game("MTR-Synthetic-v0", limit=20)
     run(game, "oracle", tmp_path / "oracle")
@@ -309,7 +345,7 @@ def test_a_budget_of_tokens_stops_many_episodes_at_once_and_the_rest_is_played_l
     half = run(game, agent, tmp_path / "a", concurrency=4, budget=Budget(tokens=3000), say=lambda text: None)
     assert half.usage is not None
     used = half.usage.player
-    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 4 * 10 * 110  # those under way end
+    assert 3000 <= used.input_tokens + used.output_tokens < 3000 + 2 * 8 * 110  # an episode or two
     assert 0 < half.unplayed < 20
     assert half.unscored == 0
     whole = run(game, agent, tmp_path / "a", concurrency=4)

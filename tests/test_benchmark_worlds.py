@@ -10,10 +10,11 @@ import pytest
 from msgspec.structs import replace
 
 from benchmarks import worlds
-from benchmarks.plots import Mark, draw
+from benchmarks.plots import Mark, draw, places
 from benchmarks.questions import choose, every
 from benchmarks.worlds import Report, markdown, row, throughput
 from mtr_env.audit import audit
+from mtr_env.policies import POLICY_NAMES
 from mtr_env.registration import ENV_IDS, make_game
 from mtr_env.trace import Response
 
@@ -108,6 +109,28 @@ def test_the_program_writes_a_table_figures_and_a_plot_without_a_word_of_a_quest
     for questions in every(2, nothing):
         world = questions.game().world
         assert [i for i in world.ids if i in files or world.question(i).text in files] == []
+
+
+def test_a_policy_has_one_colour_in_every_plot() -> None:
+    audited, leaders = ["oracle", "first-search", "chaser", "no-tool"], ["chaser", "tiny", "no-tool", "oracle"]
+    colour = dict(zip(audited, places(audited), strict=True))
+    assert len(set(colour.values())) == 4
+    found = dict(zip(leaders, places(leaders), strict=True))
+    assert {name: found[name] for name in leaders if name != "tiny"} == {
+        name: colour[name] for name in leaders if name != "tiny"
+    }
+    assert found["tiny"] not in places(POLICY_NAMES)
+
+
+def test_a_reward_stands_in_the_plot_with_its_interval(report: Report) -> None:
+    for one in report.worlds.values():
+        for value, interval in [
+            (one.oracle_reward, one.oracle_reward_interval),
+            *[(cut.reward, cut.reward_interval) for cut in one.short_cuts.values()],
+        ]:
+            assert value is not None
+            assert interval is not None
+            assert interval[0] <= value <= interval[1]
 
 
 def test_the_same_marks_give_the_same_plot_and_each_series_stands_once_in_the_legend(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_an_alarm_is_cried_out_and_a_budget_is_said(
     assert main([*argv, "--max-cost", "0.6", "--out", "a"]) == 1
     out, err = capsys.readouterr()
     assert "3 episodes, 0 scored, 3 unscored; 2 more not played, which count nowhere" in out
-    assert "used: player 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
+    assert "used: player 3 requests, 3,000 + 30 tokens, 0.7500 USD, seconds of an episode: median 1.50" in out
     assert "2 of 5 episodes are left unplayed, the budget of 0.6 USD (0.7500 used)" in err
     assert "ALARM: 3 of 3 episodes (100.0%) are unscored, more than 5.0%" in err
     assert main([*argv, "--unscored-alarm", "1", "--out", "b"]) == 1
@@ -338,7 +338,43 @@ def test_an_action_that_is_not_text_is_one_clear_line(
 ) -> None:
     argv = ["run", "MTR-Synthetic-v0", "--policy", f"bad_policies:{name}", "--out", str(bad_policies / "out")]
     message = error_of(capsys, *argv)
-    assert f"The policy {name} must return the text of its action, a str; it {found}" in message
+    assert f"The policy bad_policies.{name} must return the text of its action, a str; it {found}" in message
+    assert "(question 'synthetic-sample-0-0', seed 0)." in message
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ("list --foo", "unrecognized arguments: --foo (see `mtr-env list --help`)"),
+        ("world info . --foo", "unrecognized arguments: --foo (see `mtr-env world info --help`)"),
+        ("run MTR-Synthetic-v0 --policy oracle --out x --foo", "--foo (see `mtr-env run --help`)"),
+        ("--foo", "(see `mtr-env --help`)"),
+        ("run MTR-Synthetic-v0 --out x --policy caht", "'no-tool', 'chat', 'local'. Did you mean 'chat'?"),
+        ("run MTR-Synthetic-v0 --out x --policy caht", "A policy of yours is given as module:attr."),
+        (
+            "run MTR-Synthetic-v0 --out x --policy local --policy-model ./nothere",
+            "--policy-model: there is no folder './nothere'",
+        ),
+        (
+            "run MTR-Synthetic-v0 --out x --policy local --policy-model here/nothere",
+            "--policy-model: there is no folder 'here/nothere'",
+        ),
+    ],
+)
+def test_a_mistake_is_told_in_words_that_lead_on(
+    argv: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert expected in error_of(capsys, *argv.split())
+
+
+def test_fewer_episodes_than_are_there_play_nothing_and_say_so(tmp_path: Path, capsys: Capture) -> None:
+    argv = ["run", "MTR-Synthetic-v0", "--policy", "oracle", "--out", str(tmp_path), "--episodes"]
+    assert main([*argv, "4"]) == main([*argv, "2"]) == 0
+    out, err = capsys.readouterr()
+    assert "holds 4 episodes already (2 asked for): nothing to play; what follows is of all 4." in err
+    assert out.count("4 episodes, 4 scored") == 2
 
 
 def test_what_a_policy_raises_keeps_its_traceback_and_gets_a_note(bad_policies: Path) -> None:

@@ -10,13 +10,19 @@ import pytest
 from msgspec.structs import replace
 
 from mtr_env.cli import main
+from mtr_env.cli.compared import _p_value, comparison
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError, InfrastructureError
-from mtr_env.evaluate import Comparison, compare_runs, read_traces, run
+from mtr_env.evaluate import Comparison, Difference, compare_runs, read_traces, run
 from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.compare import _noise_of
+from mtr_env.evaluate.sides import read_run
 from mtr_env.evaluate.statistics import difference_interval, sign_test
+from mtr_env.evaluate.summary import Row
+from mtr_env.metrics import Metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.readers import NoToolGuesser
+from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
 from mtr_env.trace import Trace, encode
 
@@ -124,13 +130,47 @@ def test_an_unscored_episode_makes_no_pair(tmp_path: Path, game: Game) -> None:
     assert found.measures["em"].difference == 0  # question 3 was wrong in a, but says nothing
 
 
+class Paid(Every):
+    """Says that each episode took so many tokens, and a cent or nothing that anybody knows."""
+
+    def __init__(self, tokens: int, cost: float | None = 0.01) -> None:
+        super().__init__()
+        self.tokens, self.cost = tokens, cost
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(2, self.tokens, int(question_id[-1]), self.cost, 0.5)
+
+
+def test_what_an_episode_takes_is_compared_where_both_have_counted_it(game: Game, tmp_path: Path) -> None:
+    plain, a, b, unpriced = (tmp_path / name for name in ("plain", "a", "b", "unpriced"))
+    played(game, plain, 0, 1)
+    for out, policy in ((a, Paid(1000)), (b, Paid(1500)), (unpriced, Paid(900, None))):
+        run(game, policy, out, policy_name="paid")
+    assert list(compared(plain, a).costs) == ["calls"]
+    calls = compared(plain, a).costs["calls"]
+    assert (calls.a or 0) < (calls.b or 0), "a guess makes no call"
+    assert calls.difference == pytest.approx(
+        sum(t.call_count for t in read_traces(a / "traces.jsonl") if t.seed < 2) / N
+    )
+    found = compared(a, b)
+    assert list(found.costs) == ["calls", "tokens", "USD", "seconds"]
+    tokens = found.costs["tokens"]
+    assert (tokens.a, tokens.b, tokens.difference, tokens.interval) == (1003.5, 1503.5, 500, (500, 500))
+    assert tokens.p_value == sign_test(N, 0)
+    assert list(compared(a, unpriced).costs) == ["calls", "tokens", "seconds"]
+    (line,) = [line.split() for line in comparison(found).splitlines() if line.startswith("tokens")]
+    assert line == ["tokens", "8", "1,004", "1,504", "+500", "[500,", "500]", "0.0078", "-"]
+
+
 # ------------------------------------------------------------------------------------------------------------- refused
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({"distractors": 3}, "world fingerprint is '"),
+        ({"distractors": 3}, r"world fingerprint is '.* \(source 'procedural.*: --source, or the knobs"),
+        ({"limit": 4}, r"world fingerprint is '.* \(8 and 4 questions: --limit\)"),
+        ({"split": "test"}, r"world fingerprint is '.* \(split 'sample' and 'test': --split"),
         ({"max_steps": 5}, "max_steps is 8 in .* and 5 in "),
         ({"noise": 0.2}, r"tool_actor is 'grounded' in .* and 'grounded \+ noise"),
         ({"extra_tools": 1}, "tool_maker is 'template"),
@@ -165,15 +205,20 @@ def test_one_run_is_no_comparison_and_a_mixed_file_or_a_double_episode_is_no_run
     with pytest.raises(ValueError, match="needs two runs or more"):
         compare_runs([a])
     traces = list(read_traces(a / "traces.jsonl"))
+    other_answer = replace(traces[2], steps=traces[2].steps[-1:])
     other = replace(traces[0], seed=50, setup=replace(traces[0].setup, max_steps=3))
     for name, extra, expected in [
         ("mixed", other, "more than one max_steps"),
-        ("twice", traces[2], "with seed 2 stands there twice"),
+        ("twice", other_answer, "with seed 2 stands there twice, played differently"),
     ]:
         file = tmp_path / f"{name}.jsonl"
         file.write_bytes(b"".join([encode(trace) + b"\n" for trace in [*traces, extra]]))
         with pytest.raises(DatasetError, match=expected):
             compare_runs([a, file])
+    copied, notes = tmp_path / "copied.jsonl", list[str]()
+    copied.write_bytes((a / "traces.jsonl").read_bytes() * 2)
+    assert compared(a, copied, say=notes.append).pairs == N
+    assert "8 episodes stand there again word for word" in notes[0]
     (tmp_path / "empty.jsonl").write_bytes(b"")
     with pytest.raises(DatasetError, match="holds no finished episode"):
         compare_runs([a, tmp_path / "empty.jsonl"])
@@ -224,6 +269,48 @@ def test_a_difference_between_seeds_of_one_policy_is_within_the_noise_in_95_of_1
     assert em.noise == pytest.approx(truth, rel=0.25)
 
 
+def simulated(generator: Any, chances: Any, runs: int) -> list[list[Row]]:
+    """Runs of one policy that answers question ``i`` rightly with the probability ``chances[i]``."""
+    plain = Row("", 0, "f", "2", Metrics(0.0, 0.0, 0.0), 0.0, {}, 0, ())
+    return [
+        [
+            replace(plain, question_id=str(i), seed=seed, metrics=Metrics(float(right), 0.0, 0.0))
+            for i, right in enumerate(generator.random(len(chances)) < chances)
+        ]
+        for seed in range(runs)
+    ]
+
+
+@pytest.mark.parametrize("pairs", [20, 40])
+@pytest.mark.parametrize("kind", ["by the world", "seldom", "half"])
+@pytest.mark.parametrize("same", [True, False], ids=["the runs themselves", "two other runs"])
+def test_of_pure_noise_about_five_rows_in_a_hundred_are_above_it(pairs: int, kind: str, same: bool) -> None:
+    generator = np.random.default_rng(3)
+    above = 0
+    for _ in range(500):
+        chances = {"by the world": generator.beta(0.7, 0.7, pairs), "seldom": np.full(pairs, 0.02)}
+        a, b, c, d = simulated(generator, chances.get(kind, np.full(pairs, 0.5)), 4)
+        floor = [*a, *b] if same else [*c, *d]
+        noise = _noise_of((floor, floor), "em", pairs)
+        assert noise is not None
+        above += abs(sum(y.metrics.em - x.metrics.em for x, y in zip(a, b, strict=True))) / pairs > noise
+    assert above <= 0.065 * 500
+
+
+def test_a_family_has_the_noise_of_its_own_and_too_few_pairs_are_said(noisy: Game, tmp_path: Path) -> None:
+    a, b = (coin(noisy, tmp_path / str(seed), seed) for seed in (0, 1000))
+    found = compared(a, b, noise_floor=[a, b])
+    runs = [read_run(path, None, print) for path in (a, b)]
+    for family, one in found.families.items():
+        rows = [[row for row in run.rows if row.family == family] for run in runs]
+        flips = sum(x.metrics.em != y.metrics.em for x, y in zip(*rows, strict=True))
+        assert one.noise == pytest.approx(1.96 * np.sqrt(flips + 1) / one.pairs, rel=1e-4)
+        assert one.noise > 1 / one.pairs
+        assert one.pairs < 20
+        assert one.within_noise is None
+    assert "too few pairs" in comparison(found)
+
+
 def test_a_real_difference_is_above_the_noise(noisy: Game, tmp_path: Path) -> None:
     a, b, better = (
         coin(noisy, tmp_path / "a", 0),
@@ -268,14 +355,36 @@ def test_the_command_prints_a_table_and_writes_json(game: Game, tmp_path: Path, 
     assert err == ""
     assert "policy base: 8 episodes, 0 unscored, seed 0" in " ".join(printed.split())
     em = next(line.split() for line in printed.splitlines() if line.startswith("em "))
-    assert em == ["em", "8", "0.750", "0.875", "+0.125", "[-0.334,", "0.534]", "1.0000", "0.000,", "above", "it"]
+    assert em == [
+        "em",
+        "8",
+        "0.750",
+        "0.875",
+        "+0.125",
+        "[-0.334,",
+        "0.534]",
+        "1.0000",
+        "0.245,",
+        "too",
+        "few",
+        "pairs",
+    ]
     assert "right now, or more often (2): synthetic-sample-0-0, synthetic-sample-0-1" in printed
     assert "no longer right, or less often (1): synthetic-sample-0-3" in printed
-    assert printed.count("95% interval") == 4, "two comparisons with two tables each"
+    assert printed.count("95% interval") == 6, "two comparisons with three tables each"
     written = out.read_text()
     assert '"gained"' in written
     assert written.count('"measures"') == 2
     assert '"bootstrap_interval"' in written
+
+
+def test_a_p_value_is_never_0_and_none_where_there_is_no_pair() -> None:
+    one = Difference(20, 0.0, 1.0, 1.0, (0.8, 1.0), 2e-6)
+    assert [_p_value(replace(one, pairs=pairs, p_value=p)) for pairs, p in ((20, 2e-6), (20, 0.0123), (0, 1.0))] == [
+        "<0.0001",
+        "0.0123",
+        "-",
+    ]
 
 
 def test_the_command_says_what_cannot_be_compared(game: Game, tmp_path: Path, capsys: Capture) -> None:

@@ -163,6 +163,13 @@ def test_a_world_keeps_order_ids_and_the_first_n() -> None:
         open_world("musique", limit=0)
 
 
+def test_a_limit_that_leaves_nothing_out_is_the_same_world() -> None:
+    whole = open_world("musique")
+    for limit in (len(whole.ids), len(whole.ids) + 600):
+        assert open_world("musique", limit=limit).info == whole.info
+    assert open_world("musique", limit=len(whole.ids) - 1).info.fingerprint != whole.info.fingerprint
+
+
 def test_fingerprints_tell_worlds_apart() -> None:
     prints = {open_world(name).info.fingerprint for name in DATASETS}
     assert len(prints) == len(DATASETS)

@@ -35,6 +35,7 @@ from mtr_env.evaluate import (
     start,
     summarize,
     wilson,
+    write_json,
 )
 from mtr_env.evaluate.bootstrap import bootstrap_interval
 from mtr_env.llm import Spent
@@ -206,6 +207,24 @@ def test_joined_files_name_only_what_they_share(game: Game, tmp_path: Path) -> N
     assert (summary.episodes, summary.grammar, summary.rubric, summary.policy) == (4, None, "mtr-v0", None)
 
 
+def test_an_episode_that_stands_in_a_file_twice_is_no_second_sample(game: Game, tmp_path: Path) -> None:
+    joined, notes = tmp_path / "joined.jsonl", list[str]()
+    lines = [encode(trace) + b"\n" for name in "ab" for trace in written(game, tmp_path / name, "oracle")]
+    joined.write_bytes(b"".join(lines))
+    summary = score_file(joined, say=notes.append)
+    assert (summary.episodes, summary.samples, summary.passes) == (2, 1, ())
+    assert notes == [f"{joined}: 2 episodes stand there again word for word (joined files?); each counts once."]
+    other = [encode(trace) + b"\n" for trace in written(game, tmp_path / "c", "no-tool")]
+    joined.write_bytes(b"".join([*lines[:2], *other]))
+    assert score_file(joined, say=notes.append).samples == 2, "played differently, it is another sample"
+    assert len(notes) == 1
+
+
+def written(game: Game, out: Path, policy: str) -> list[Trace]:
+    run(game, policy, out, episodes=2)
+    return list(read_traces(out / "traces.jsonl"))
+
+
 # ------------------------------------------------------------------------------------------------ samples and rates
 
 
@@ -308,6 +327,92 @@ def test_too_many_unscored_episodes_raise_an_alarm(tmp_path: Path) -> None:
         assert score_file(out).alarm == summary.alarm
         assert "quota exceeded" in (summary.alarm or "quota exceeded")
         assert summary.rates["unscored"] == summary.rates["infrastructure_fault"] == 0.5
+
+
+class Away:
+    """Random valid play behind an endpoint that is ``down`` for the episodes with these seeds, or for all; a failed
+    request has taken 10 tokens and a cent by then, like any other."""
+
+    def __init__(self, down: Sequence[int] | None = ()) -> None:
+        self.down, self.inner = down, RandomValid()
+
+    def for_episode(self, trace: Trace) -> Any:
+        if self.down is None or trace.seed in self.down:
+            return self.away
+        return self.inner.for_episode(trace)
+
+    def away(self, messages: Any, tools: Any) -> str:
+        raise InfrastructureError("no answer.")
+
+    def usage(self, question_id: str, seed: int) -> EpisodeUsage:
+        return EpisodeUsage(1, 7, 3, 0.01)
+
+
+def away(game: Game, out: Path, down: Sequence[int] | None, notes: list[str], **options: Any) -> Summary:
+    return run(game, Away(down), out, policy_name="random-valid", say=notes.append, **{"episodes": N, **options})
+
+
+def test_what_an_outage_ended_is_played_again_when_asked_for(game: Game, finished: bytes, tmp_path: Path) -> None:
+    notes: list[str] = []
+    summary = away(game, tmp_path, (1, 4), notes)
+    assert summary.unscored == 2
+    assert "no answer. The run's command with --retry-unscored plays the 2 that an outage ended again." in notes[-1]
+    before = (tmp_path / "traces.jsonl").read_bytes()
+    assert away(game, tmp_path, (), notes) == summary
+    assert notes[-2].endswith("nothing to play. An outage ended 2 of them; --retry-unscored plays these again."), (
+        "the alarm stands last"
+    )
+    assert (tmp_path / "traces.jsonl").read_bytes() == before
+    again = away(game, tmp_path, (4,), notes, retry_unscored=True)  # once, whatever comes of it
+    assert (again.episodes, again.unscored) == (N, 1)
+    played: list[int] = []
+    whole = away(game, tmp_path, (), notes, retry_unscored=True, on_episode=lambda *done: played.append(done[2].seed))
+    assert f"{tmp_path}: 1 episodes that an outage ended are played again." in notes
+    assert played == [4]
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+    assert (whole.unscored, whole.alarm) == (0, None)
+    assert whole.usage is not None
+    assert whole.usage.player.requests == N + 3, "what the outages took was paid"
+    away(game, tmp_path / "fewer", (1, 4), [])
+    fewer = away(game, tmp_path / "fewer", (), notes, retry_unscored=True, episodes=3)
+    assert (fewer.episodes, fewer.unscored) == (N, 1), "an episode that is not asked for stays"
+    assert away(game, tmp_path, (), notes, retry_unscored=True) == whole
+    assert notes[-1].endswith("nothing to play.")
+
+
+def test_a_kill_while_outages_are_played_again_loses_and_repeats_nothing(
+    game: Game, finished: bytes, tmp_path: Path
+) -> None:
+    class Killed(Away):
+        def for_episode(self, trace: Trace) -> Any:
+            if trace.seed == 4:
+                raise KeyboardInterrupt
+            return super().for_episode(trace)
+
+    away(game, tmp_path, (1, 4, 5), [])
+    with pytest.raises(KeyboardInterrupt):
+        run(game, Killed(), tmp_path, policy_name="random-valid", episodes=N, retry_unscored=True)
+    assert sorted(trace.seed for trace in read_traces(tmp_path / "traces.jsonl")) == [0, 1, 2, 3]
+    assert not (tmp_path / "summary.json").exists()
+    away(game, tmp_path, (), [])
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished
+
+
+def test_outages_of_another_run_are_not_forgotten(game: Game, tmp_path: Path) -> None:
+    away(game, tmp_path, (1,), [])
+    assert "seed is 0 there and 7 here" in refusal(tmp_path, game, seed=7, retry_unscored=True)
+
+
+def test_a_start_whose_first_episodes_are_all_outages_stops(game: Game, tmp_path: Path) -> None:
+    notes: list[str] = []
+    summary = away(game, tmp_path / "down", None, notes, episodes=40)
+    assert (summary.episodes, summary.unscored, summary.unplayed) == (10, 10, 30)
+    assert "stopped, since the first 10 episodes all ended in an outage (policy: no answer); 30 of 40" in notes[0]
+    assert away(game, tmp_path / "down", None, notes, episodes=40).episodes == 20, "each start tries anew"
+    whole = away(game, tmp_path / "down", (), notes, episodes=40, retry_unscored=True)
+    assert (whole.episodes, whole.unscored, whole.unplayed) == (40, 0, 0)
+    seldom = away(game, tmp_path / "seldom", [i for i in range(40) if i != 9], notes, episodes=40)
+    assert (seldom.scored, seldom.unplayed) == (1, 0)
 
 
 def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
@@ -438,15 +543,18 @@ class Counting:
         return EpisodeUsage(1, 7, 3, self.cost, 0.5 + seed)
 
 
-@pytest.mark.parametrize("budget", [{"tokens": 25}, {"cost": 0.021}])
+@pytest.mark.parametrize(
+    ("budget", "exceeded"), [({"tokens": 25}, "5 tokens"), ({"cost": 0.021}, "0.009000 USD")], ids=["tokens", "cost"]
+)
 def test_a_budget_leaves_episodes_unplayed_and_a_larger_one_goes_on(
-    budget: dict[str, float], game: Game, finished: bytes, tmp_path: Path
+    budget: dict[str, float], exceeded: str, game: Game, finished: bytes, tmp_path: Path
 ) -> None:
     notes: list[str] = []
     options: dict[str, Any] = {"policy_name": "random-valid", "episodes": N, "say": notes.append}
     summary = run(game, Counting(), tmp_path, budget=Budget(**budget), **options)
     assert (summary.episodes, summary.scored, summary.unscored, summary.unplayed) == (3, 3, 0, 3)
-    assert "3 of 6 episodes are left unplayed, the budget of" in notes[-1]
+    assert "3 of 6 episodes are left unplayed, the budget of" in notes[-2]
+    assert f"the budget was exceeded by {exceeded}: episodes that had begun" in notes[-1]
     assert score_file(tmp_path) == summary
     assert run(game, Counting(), tmp_path, budget=Budget(**budget), **options) == summary  # what was spent is spent
     whole = run(game, Counting(), tmp_path, budget=Budget(tokens=10**6), **options)
@@ -579,6 +687,7 @@ def test_another_policy_or_seed_or_setup_is_refused_by_name(game: Game, tmp_path
         ({"extra_tools": 1}, "tool_maker is 'template(extra_tools=3"),
         ({"noise": 0.2}, "tool_actor is 'grounded' there"),
         ({"distractors": 3}, "world fingerprint is"),
+        ({"limit": 3}, "here (4 and 3 questions: --limit). Give another --out."),
     ]:
         assert expected in refusal(tmp_path, make_game("MTR-Synthetic-v0", **{"limit": 4, **options}))
     other_world = make_game("MTR-HotpotQA-v0")
@@ -661,6 +770,11 @@ def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         score_file(tmp_path)
     assert str(caught.value).endswith(f" Runs in there: {tmp_path}/a, {tmp_path}/b, {tmp_path}/table/oracle.")
+    (tmp_path / "begun").mkdir()
+    for text in (b"", b'{"question'):
+        (tmp_path / "begun" / "traces.jsonl").write_bytes(text)
+        with pytest.raises(DatasetError, match=rf"Runs in there: {tmp_path}/a, {tmp_path}/b, "):
+            score_file(tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match=r"the --out folder of a run\.$"):
         score_file(tmp_path / "empty")
@@ -726,6 +840,31 @@ def test_a_policy_of_ones_own_is_named_by_module_and_attribute(
     summary = run(game, name, tmp_path / "out", episodes=4)
     assert summary.policy == name
     assert summary.reward == run(game, "no-tool", tmp_path / "built-in", episodes=4).reward
+
+
+def test_a_policy_that_was_edited_since_is_refused(
+    my_module: str, game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, out = tmp_path / "my_policies.py", tmp_path / "out"
+
+    def again(policy: str = f"{my_module}:function") -> Summary:
+        monkeypatch.delitem(sys.modules, my_module, raising=False)
+        return run(game, policy, out, episodes=4)
+
+    run(game, f"{my_module}:function", out, episodes=2)
+    info = read_info(out / "run.json")
+    assert info is not None
+    assert info.policy_source is not None
+    source.write_text(MODULE + "# edited")
+    with pytest.raises(DatasetError, match=r"'my_policies:function' as it was before .* Give a new --out"):
+        again()
+    source.write_text(MODULE)
+    assert again().episodes == 4
+    source.write_text(MODULE + "# edited")
+    write_json(out / "run.json", replace(info, policy_source=None))  # of an older version: nobody knows
+    assert again().episodes == 4
+    run(game, "no-tool", tmp_path / "built-in", episodes=1)
+    assert read_info(tmp_path / "built-in" / "run.json").policy_source is None  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

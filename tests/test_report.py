@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
-from report_runs import ATTACKS, Markup, digest, episodes_of, hostile_run, odd_steps, outage, played, trace_of, write
+from report_runs import (
+    ATTACKS,
+    Markup,
+    digest,
+    episodes_of,
+    hostile_run,
+    odd_steps,
+    outage,
+    played,
+    sampled,
+    trace_of,
+    write,
+)
 
 from mtr_env.cli import main
 from mtr_env.errors import DatasetError
@@ -189,7 +201,16 @@ def test_sampled_tokens_are_counted_and_left_out(runs: dict[str, Path], tmp_path
 def test_runs_of_one_policy_are_told_apart(runs: dict[str, Path], tmp_path: Path) -> None:
     page = report(tmp_path / "r.html", runs["oracle"], runs["odd"], runs["oracle"])
     labels = [found["label"] for found in json.loads(page.raw["index"])["runs"]]
-    assert labels == ["oracle (oracle), run 1", "odd", "oracle (oracle), run 3"]
+    assert labels == ["oracle, run 1", "odd", "oracle, run 3"]
+
+
+def test_samples_and_what_a_model_used_are_in_it(runs: dict[str, Path], tmp_path: Path) -> None:
+    page = report(tmp_path / "r.html", sampled(tmp_path / "run"), runs["oracle"])
+    ours, other = (found["summary"] for found in json.loads(page.raw["index"])["runs"])
+    assert [passes["k"] for passes in ours["passes"]] == [1, 2, 3]
+    assert ours["usage"]["player"]["requests"] == 36
+    assert ours == json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert (other["passes"], other["usage"]) == ([], None)
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

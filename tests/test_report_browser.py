@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page, browser, find_browser
-from report_runs import ATTACKS, hostile_run, odd_steps, outage, played, write
+from report_runs import ATTACKS, hostile_run, odd_steps, outage, played, sampled, write
 
 from mtr_env.evaluate import read_traces
 from mtr_env.report import build_report
@@ -30,14 +30,17 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses of two reports: of three runs, and of hostile ones."""
+    """The addresses of reports: of three runs, of hostile ones, of samples by a model, and of many runs."""
     folder = tmp_path_factory.mktemp("report")
     oracle, chaser = [played(folder / name, name, N, noise=0.2) for name in ("oracle", "chaser")]
     traces = list(read_traces(oracle / "traces.jsonl"))
     odd = write(folder / "odd", [odd_steps(traces[0]), outage(traces[1]), traces[2]])
     build_report([oracle, chaser, odd], folder / "runs.html")
     build_report([hostile_run(folder / "hostile", oracle), odd], folder / "hostile.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile")}
+    samples, warm = sampled(folder / "samples"), sampled(folder / "samples-warm")
+    build_report([samples, oracle], folder / "sampled.html")
+    build_report([oracle, chaser, samples, warm, odd], folder / "many.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many")}
 
 
 @pytest.fixture
@@ -72,6 +75,23 @@ def test_it_opens_with_the_measures_of_each_run(page: Page) -> None:
     assert page.count(".charts svg[role=img]") >= 6
     assert shown(page) == 2 * N + 3
     assert page.requests == [page.run("location.href")], "one file, and nothing else"
+
+
+def test_samples_tokens_cost_and_latency_are_shown_where_a_run_has_them(page: Page, files: dict[str, str]) -> None:
+    assert page.count(".took") == 0
+    assert "pass@" not in page.text(".measures")
+    page.open(files["sampled"])
+    rows = page.run("[...document.querySelectorAll('.measure')].map((e) => e.innerText.replace(/\\s+/g, ' ').trim())")
+    named = {row.split(" ")[0]: row for row in rows}
+    assert {"pass@1", "pass^1", "pass@2", "pass^2", "pass@3", "pass^3"} <= named.keys()
+    assert "each of 3 samples is right 0.833 0.436 to 0.970 –" in named["pass^3"]
+    assert "36 18 without an answer –" in named["requests"]
+    assert "1,800 + 180 110 an episode –" in named["tokens"]
+    assert "0.1800 USD 0.0100 an episode –" in named["cost"]
+    assert "9.50 95% below 18.50 –" in named["seconds"]
+    page.size(360, 740, 2, mobile=True)
+    page.open(files["sampled"])
+    assert page.run("document.documentElement.scrollWidth") == 360
 
 
 def test_the_list_is_filtered_by_typing_and_by_choosing(page: Page) -> None:
@@ -276,6 +296,32 @@ def test_a_phone_shows_it_without_scrolling_sideways(page: Page, files: dict[str
         "parseFloat(getComputedStyle(e).fontSize) < 11).length"
     )
     assert small == 0, "nothing is too small to read"
+
+
+def test_many_runs_have_a_short_title_and_a_model_its_own_name(page: Page, files: dict[str, str]) -> None:
+    page.open(files["many"])
+    assert page.text("h1") == page.run("document.title") == "5 runs of MTR-Synthetic-v0"
+    names = page.run("[...document.querySelectorAll('.card h2')].map((e) => e.innerText)")
+    assert names == ["oracle", "chaser", "samples", "samples-warm", "odd"]
+    page.click(".setup summary")
+    assert "auto(vendor/model-9(temperature=0.7" in page.text(".setup")
+    page.open(files["sampled"])
+    assert page.text("h1") == "vendor/model-9 and oracle"
+
+
+def test_a_phone_shows_every_figure_of_a_row(page: Page, files: dict[str, str]) -> None:
+    page.size(390, 844, 2, mobile=True)
+    page.open(f"{files['many']}#/episodes?run=3")
+    page.wait_for("document.querySelector('#rows .row')")
+    cut = page.run("""[...document.querySelectorAll("#rows .row")].flatMap((row) => {
+      const { right, bottom } = row.getBoundingClientRect();
+      return [...row.querySelectorAll(".facts > *")].filter((fact) => {
+        const box = fact.getBoundingClientRect();
+        return fact.checkVisibility() && (box.right > right || box.bottom > bottom - 2);
+      });
+    }).length""")
+    assert cut == 0
+    assert "calls" in page.text("#rows .row .facts")
 
 
 # ---------------------------------------------------------------------------------------------------------- hostility

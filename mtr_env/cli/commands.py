@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from mtr_env import world_build
 from mtr_env.audit import AuditReport, audit
 from mtr_env.audit_actor import ActorReport, audit_actor
-from mtr_env.cli import arguments, compared, tables
+from mtr_env.cli import compared, parsers, tables
 from mtr_env.cli.arguments import UsageError
 from mtr_env.cli.outputs import check_html, check_json
 from mtr_env.cli.progress import Phases, Progress
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command with ``argv`` (that of the process unless given) and returns its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
     try:
-        args = arguments.build().parse_args(argv)
+        args = parsers.build().parse_args(argv)
         args.argv = ("mtr-env", *argv)
         code = _COMMANDS[args.command](args)
         sys.stdout.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mtr_env.cli.tables import SHOWN, columns, interval_text, number, wrapped
+from mtr_env.cli.tables import SHOWN, columns, wrapped
 from mtr_env.evaluate import Comparison, Difference, Flip
 
 
@@ -24,6 +24,8 @@ def comparison(found: Comparison) -> str:
         "",
         _differences("EM by family", found.families),
         "",
+        _differences("per episode", found.costs, _FORMS),
+        "",
         _flips("right now, or more often", found.gained),
         _flips("no longer right, or less often", found.lost),
     ]
@@ -35,29 +37,34 @@ def comparison(found: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _differences(what: str, found: Mapping[str, Difference]) -> str:
+_FORMS = {"tokens": ",.0f", "USD": ".4f", "seconds": ".2f"}  # calls, like what is in [0, 1]: ".3f"
+
+
+def _differences(what: str, found: Mapping[str, Difference], forms: Mapping[str, str] = {}) -> str:
     rows = [(what, "pairs", "A", "B", "B - A", "95% interval", "p", "noise")]
     for name, one in found.items():
-        change = "-" if one.difference is None else f"{one.difference:+.3f}"
-        rows.append(
-            (
-                name,
-                str(one.pairs),
-                number(one.a),
-                number(one.b),
-                change,
-                interval_text(one.interval),
-                f"{one.p_value:.4f}",
-                _noise(one),
-            )
-        )
+        form = forms.get(name, ".3f")
+        a, b, change = (_formed(value, f) for value, f in ((one.a, form), (one.b, form), (one.difference, f"+{form}")))
+        interval = "" if one.interval is None else f"[{one.interval[0]:{form}}, {one.interval[1]:{form}}]"
+        rows.append((name, str(one.pairs), a, b, change, interval, _p_value(one), _noise(one)))
     return columns(rows)
+
+
+def _formed(value: float | None, form: str) -> str:
+    return "-" if value is None else f"{value:{form}}"
+
+
+def _p_value(one: Difference) -> str:
+    if not one.pairs:
+        return "-"
+    return "<0.0001" if one.p_value < 0.0001 else f"{one.p_value:.4f}"
 
 
 def _noise(one: Difference) -> str:
     if one.noise is None:
         return "-"
-    return f"{one.noise:.3f}, {'within it' if one.within_noise else 'above it'}"
+    said = {None: "too few pairs", True: "within it", False: "above it"}
+    return f"{one.noise:.3f}, {said[one.within_noise]}"
 
 
 def _flips(what: str, flips: Sequence[Flip]) -> str:

@@ -73,8 +73,9 @@ refused. What it says:
                this so often
   noise        how far two runs of one policy lie apart by their seeds alone, in
                95 of 100 cases: from --noise-floor, or where questions were
-               sampled several times, from these samples. A difference within
-               it says nothing about the policies
+               sampled several times, from these samples; of each family by
+               itself. A difference within it says nothing about the policies,
+               one flip always is, and with fewer than 20 pairs nobody can say
   right now    questions that flipped: the share of right answers went up (or
                down); --json has all of them"""
 

@@ -12,6 +12,7 @@ from mtr_env.cli.progress import Progress
 from mtr_env.cli.resolve import fields_of, game_of, note, spent_by, tools_of, usage
 from mtr_env.episode import Game
 from mtr_env.evaluate import Budget, Summary, run
+from mtr_env.evaluate.folder import is_outage
 from mtr_env.evaluate.spending import Meter
 from mtr_env.llm import ChatClient
 from mtr_env.metrics import metrics
@@ -26,7 +27,8 @@ from mtr_env.transcript import printable
 
 def run_policies(args: argparse.Namespace) -> int:
     """Every policy in every world that the arguments name, one after another; returns 1 when of one of them not one
-    episode is scored: there is no number then, and nobody who waits for one should be told that all went well."""
+    episode is scored, or outages stopped it: there is no number then, or not all of it, and nobody who waits for one
+    should be told that all went well."""
     tools = tools_of(args)
     with usage():
         budget = Budget(args.max_minutes, args.max_tokens, args.max_cost)
@@ -36,7 +38,7 @@ def run_policies(args: argparse.Namespace) -> int:
     for planned in runs:
         if len(runs) > 1:
             print(f"--- {printable(planned.out)}")
-        code |= exit_code(_play_one(planned, tools, budget), planned.out)
+        code |= _play_one(planned, tools, budget)
     return code
 
 
@@ -77,14 +79,16 @@ def _player_options(args: argparse.Namespace, policy: str) -> PlayerOptions:
     return PlayerOptions() if of_another else fields_of(args, PlayerOptions)
 
 
-def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> Summary:
+def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> int:
+    """Returns the exit code."""
     args, policy = planned.args, planned.policy
     agent = policy.client if isinstance(policy, AutoAgent) else None
     progress = Progress("episodes", args.quiet)
-    right = scored = 0
+    right = scored = outages = 0
 
     def on_episode(done: int, total: int, trace: Trace) -> None:
-        nonlocal right, scored
+        nonlocal right, scored, outages
+        outages += is_outage(trace)
         if unscored(trace) is None:
             scored += 1
             right += int(metrics(trace).em)
@@ -104,6 +108,7 @@ def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> Summary:
             budget=budget,
             tool_spent=tools.spent,
             unscored_alarm=args.unscored_alarm,
+            retry_unscored=args.retry_unscored,
             command=args.argv,
             on_episode=on_episode,
             say=(lambda text: None) if args.quiet else note,
@@ -114,7 +119,7 @@ def _play_one(planned: _Planned, tools: Tools, budget: Budget) -> Summary:
     spent = spent_by(agent, tools)
     if spent and not args.quiet:
         note(f"spent in this start: {', '.join(spent)}")
-    return summary
+    return exit_code(summary, planned.out) or int(bool(outages and not scored and summary.unplayed))
 
 
 def _check_budget(budget: Budget, policy: object, tools: Tools) -> None:

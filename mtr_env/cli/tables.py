@@ -151,7 +151,8 @@ def _usage(used: UsageSummary) -> str:
     if player.requests:
         wait = f"seconds of an episode: median {used.seconds_median:.2f}, 95% below {used.seconds_p95:.2f}"
         of_player = Spent(player.requests, 0, player.input_tokens, player.output_tokens, player.cost)
-        said = [f"player {spent(of_player)}, {wait}", *said]
+        requests = f"{player.requests:,} requests{f' ({player.failed:,} without an answer)' if player.failed else ''}"
+        said = [f"player {requests}, {spent(of_player)}, {wait}", *said]
     return "; ".join(said) or "nothing"
 
 

@@ -10,33 +10,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from mtr_env.errors import DatasetError
 from mtr_env.evaluate.bootstrap import bootstrap_interval
-from mtr_env.evaluate.folder import Say, logger, read_info, read_traces, setup_identity, traces_file
+from mtr_env.evaluate.folder import Say, logger
+from mtr_env.evaluate.sides import FREE, Played, Side, noise_of_runs, read_run, refuse_other
+from mtr_env.evaluate.spending import UsageLine
 from mtr_env.evaluate.statistics import Interval, Z, difference_interval, mean, sign_test, variance_within
-from mtr_env.evaluate.summary import Row, row_of
+from mtr_env.evaluate.summary import Row
 from mtr_env.metrics import Metrics
-from mtr_env.reward import Rubric, get_rubric
+from mtr_env.reward import Rubric
 
-_FREE = ("grammar", "version")  # may differ between runs that are compared, and is said
+FEWEST_PAIRS = 20
+"""Below so many nothing is said of a difference and the noise: a single flip is a large one there."""
 _EQUAL = 1e-9  # what rounding makes of sums that are equal
-
-
-class Side(Struct, frozen=True):
-    """One of the runs. ``policy`` is ``None`` where no ``run.json`` says it, ``seed`` the smallest episode seed."""
-
-    path: str
-    policy: str | None
-    episodes: int
-    unscored: int
-    seed: int
-    grammar: str
-    version: str
 
 
 class Difference(Struct, frozen=True):
@@ -45,7 +35,8 @@ class Difference(Struct, frozen=True):
     ``difference`` is ``b - a``; ``interval`` its 95% interval, over questions
     (:func:`~mtr_env.evaluate.statistics.difference_interval`); ``p_value`` that of an exact sign test over the
     questions whose mean differs. ``noise`` is how far apart two runs of one policy lie at most by their seeds alone, in
-    95 of 100 cases (``None``: nobody knows), and ``within_noise`` says that the difference is no larger.
+    95 of 100 cases (``None``: nobody knows), and ``within_noise`` says that the difference is no larger (``None`` with
+    fewer than :data:`FEWEST_PAIRS` pairs, too).
     ``bootstrap_interval`` stands there for comparison with other tools
     (:func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`); ``interval`` is the one to report.
     """
@@ -84,6 +75,10 @@ class Comparison(Struct, frozen=True):
     """EM, cover-EM, F1, the reward and its parts."""
     families: dict[str, Difference]
     """EM by family."""
+    costs: dict[str, Difference]
+    """Of an episode: calls; and ``tokens``, ``USD`` and ``seconds`` of the model that plays, those that both runs have
+    counted. These have no bounds, so ``interval`` is the ``bootstrap_interval``, and nobody says how large their noise
+    is."""
     gained: tuple[Flip, ...]
     """Questions that ``b`` answers more often, the largest change first."""
     lost: tuple[Flip, ...]
@@ -110,103 +105,17 @@ def compare_runs(
     """
     if len(paths) < 2:
         raise ValueError("A comparison needs two runs or more.")
-    first, *others = [_read(path, rubric, say) for path in paths]
+    first, *others = [read_run(path, rubric, say) for path in paths]
     for other in others:
-        _refuse_other(first, other)
-    noise = _noise([_read(path, rubric, say) for path in noise_floor], first) if noise_floor else None
+        refuse_other(first, other)
+    noise = noise_of_runs([read_run(path, rubric, say) for path in noise_floor], first) if noise_floor else None
     return tuple(_compare(first, other, noise) for other in others)
-
-
-class _Run(Struct, frozen=True):
-    """A run's episodes, and what they have in common."""
-
-    side: Side
-    rows: list[Row]
-    identity: dict[str, Any]
-
-    def by_question(self) -> dict[str, dict[int, Row]]:
-        """By id, and by seed in order."""
-        found: dict[str, dict[int, Row]] = {}
-        for row in sorted(self.rows, key=lambda row: row.seed):
-            found.setdefault(row.question_id, {})[row.seed] = row
-        return found
-
-
-def _read(path: str | os.PathLike[str], rubric: str | Rubric | None, say: Say) -> _Run:
-    file = traces_file(path)
-    info = read_info(file.with_name("run.json"))
-    rows: list[Row] = []
-    found: dict[str, set[Any]] = {}
-    for trace in read_traces(file, say):
-        rows.append(row_of(trace, rubric))
-        for name, value in setup_identity(trace.setup).items():
-            found.setdefault(name, set()).add(value)
-    if not rows:
-        raise DatasetError(f"{file} holds no finished episode.")
-    if rubric is not None:
-        found["rubric"] = {get_rubric(rubric).name}
-    for name, values in found.items():
-        if len(values) > 1:
-            raise DatasetError(f"{file} holds episodes of more than one {_said(name)}: {', '.join(map(repr, values))}.")
-    _refuse_twice(rows, os.fspath(file))
-    identity = {name: values.pop() for name, values in found.items()}
-    free = {name: identity.pop(name) for name in _FREE}
-    side = Side(
-        os.fspath(path),
-        info.policy if info else None,
-        len(rows),
-        sum(row.reward is None for row in rows),
-        min(row.seed for row in rows),
-        **free,
-    )
-    return _Run(side, rows, identity)
-
-
-def _said(name: str) -> str:
-    return {"world": "world fingerprint"}.get(name, name)
-
-
-def _refuse_twice(rows: Iterable[Row], where: str) -> None:
-    seen: set[tuple[str, int]] = set()
-    for row in rows:
-        if (row.question_id, row.seed) in seen:
-            raise DatasetError(
-                f"{where}: question {row.question_id!r} with seed {row.seed} stands there twice; the same episode "
-                "again says nothing new."
-            )
-        seen.add((row.question_id, row.seed))
-
-
-def _refuse_other(first: _Run, other: _Run) -> None:
-    differences = [
-        f"{_said(name)} is {value!r} in {first.side.path} and {other.identity[name]!r} in {other.side.path}"
-        for name, value in first.identity.items()
-        if other.identity[name] != value
-    ]
-    if differences:
-        hint = " --rubric NAME scores both by one." if first.identity["rubric"] != other.identity["rubric"] else ""
-        raise DatasetError(f"These runs cannot be compared: {'; '.join(differences)}.{hint}")
-
-
-def _noise(runs: Sequence[_Run], first: _Run) -> _Run:
-    """The runs that show the noise, as one."""
-    for run in runs:
-        _refuse_other(first, run)
-    policies = {run.side.policy for run in runs}
-    if len(policies) > 1:
-        raise DatasetError(f"The noise is that of one policy; these are of {', '.join(sorted(map(str, policies)))}.")
-    rows = [row for run in runs for row in run.rows]
-    _refuse_twice(rows, "the runs that show the noise")
-    merged = _Run(runs[0].side, rows, first.identity)
-    if max(map(len, merged.by_question().values())) < 2:
-        raise DatasetError("The noise shows where a question was played more than once: give runs with other seeds.")
-    return merged
 
 
 Pair = tuple[Row, Row]
 
 
-def _pairs(a: _Run, b: _Run) -> list[Pair]:
+def _pairs(a: Played, b: Played) -> list[Pair]:
     ours, theirs = a.by_question(), b.by_question()
     pairs: list[Pair] = []
     for question_id, rows in ours.items():
@@ -217,7 +126,7 @@ def _pairs(a: _Run, b: _Run) -> list[Pair]:
     return pairs
 
 
-def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
+def _compare(a: Played, b: Played, noise: Played | None) -> Comparison:
     every = _pairs(a, b)
     pairs = [(x, y) for x, y in every if x.reward is not None and y.reward is not None]
     names = dict.fromkeys([*Metrics._fields, "reward", *(name for pair in pairs for row in pair for name in row.parts)])
@@ -234,7 +143,11 @@ def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
         unscored_pairs=len(every) - len(pairs),
         unpaired=len(a.rows) + len(b.rows) - 2 * len(every),
         measures={name: _difference(pairs, name, ways) for name in names},
-        families={family: _difference(families[family], "em", ways) for family in sorted(families)},
+        families={
+            family: _difference(families[family], "em", [_of(rows, family) for rows in ways])
+            for family in sorted(families)
+        },
+        costs=_costs(pairs, a, b),
         gained=tuple(flip for flip in flips if flip.b > flip.a),
         lost=tuple(flip for flip in flips if flip.b < flip.a),
         notes=_notes(a, b, noise),
@@ -242,33 +155,71 @@ def _compare(a: _Run, b: _Run, noise: _Run | None) -> Comparison:
 
 
 def _difference(pairs: Sequence[Pair], name: str, ways: Sequence[Sequence[Row]]) -> Difference:
-    """Of one number; ``ways`` are the episodes that show the noise of either side."""
+    """Of a number in [0, 1]; ``ways`` are the episodes that show the noise of either side."""
+    found, clusters = _differ((x.question_id, x.values().get(name), y.values().get(name)) for x, y in pairs)
+    noise = _noise_of(ways, name, found.pairs) if found.pairs else None
+    known = noise is not None and found.difference is not None and found.pairs >= FEWEST_PAIRS
+    return replace(
+        found,
+        interval=difference_interval(clusters),
+        noise=noise,
+        within_noise=abs(found.difference or 0) <= (noise or 0) if known else None,
+    )
+
+
+def _differ(
+    values: Iterable[tuple[str, float | None, float | None]],
+) -> tuple[Difference, list[list[float]]]:
+    """Of any number, which each pair has with its question and ``None`` where it does not apply; and the differences
+    by question."""
     found: dict[str, list[tuple[float, float]]] = {}
-    for x, y in pairs:
-        mine, other = x.values().get(name), y.values().get(name)
+    for question_id, mine, other in values:
         if mine is not None and other is not None:
-            found.setdefault(x.question_id, []).append((mine, other))
-    values = [pair for those in found.values() for pair in those]
+            found.setdefault(question_id, []).append((mine, other))
+    every = [pair for those in found.values() for pair in those]
     clusters = [[other - mine for mine, other in those] for those in found.values()]
     changes = [math.fsum(cluster) for cluster in clusters]
-    difference = mean([change for cluster in clusters for change in cluster])
-    noise = _noise_of(ways, name, len(values)) if values else None
+    drawn = bootstrap_interval(clusters)
     return Difference(
-        len(values),
-        mean([mine for mine, _ in values]),
-        mean([other for _, other in values]),
-        difference,
-        difference_interval(clusters),
+        len(every),
+        mean([mine for mine, _ in every]),
+        mean([other for _, other in every]),
+        mean([change for cluster in clusters for change in cluster]),
+        drawn,
         sign_test(sum(change > _EQUAL for change in changes), sum(change < -_EQUAL for change in changes)),
-        noise,
-        None if noise is None or difference is None else abs(difference) <= noise,
-        bootstrap_interval(clusters),
-    )
+        bootstrap_interval=drawn,
+    ), clusters
+
+
+_COSTS: dict[str, Callable[[UsageLine], float | None]] = {
+    "tokens": lambda used: float(used.input_tokens + used.output_tokens),
+    "USD": lambda used: used.cost,
+    "seconds": lambda used: used.seconds,
+}
+
+
+def _costs(pairs: Sequence[Pair], a: Played, b: Played) -> dict[str, Difference]:
+    found = {"calls": _differ((x.question_id, float(x.calls), float(y.calls)) for x, y in pairs)[0]}
+    lines = [(a.used.get((x.question_id, x.seed)), b.used.get((y.question_id, y.seed))) for x, y in pairs]
+    both = [(mine, other) for mine, other in lines if mine and other and mine.requests and other.requests]
+    for name, of in _COSTS.items():
+        one = _differ((mine.question_id, of(mine), of(other)) for mine, other in both)[0]
+        if one.pairs:
+            found[name] = one
+    return found
+
+
+def _of(rows: Sequence[Row], family: str) -> list[Row]:
+    return [row for row in rows if row.family == family]
 
 
 def _noise_of(ways: Sequence[Sequence[Row]], name: str, pairs: int) -> float | None:
     """What 95 of 100 differences between two runs of one policy do not exceed: each side's variance within questions is
-    that of an episode, and ``pairs`` of them are averaged."""
+    that of an episode, and ``pairs`` of them are averaged.
+
+    The variance is taken as if one more pair of the two runs had differed than did: an estimate from a few flips is
+    often too small, and differences come in steps of a flip, so that without it noise passes for a finding in up to 25
+    of 100 comparisons instead of 5 (simulated in ``tests/test_compare.py``)."""
     variances = []
     for rows in ways:
         clusters: dict[str, list[float]] = {}
@@ -278,7 +229,7 @@ def _noise_of(ways: Sequence[Sequence[Row]], name: str, pairs: int) -> float | N
                 clusters.setdefault(row.question_id, []).append(value)
         variances.append(variance_within(clusters.values()))
     known = [variance for variance in variances if variance is not None]
-    return Z * math.sqrt(sum(known) / pairs) if len(known) == len(ways) else None
+    return Z * math.sqrt(sum(known) * pairs + 1) / pairs if len(known) == len(ways) else None
 
 
 def _flips(pairs: Sequence[Pair]) -> list[Flip]:
@@ -298,9 +249,9 @@ def _flips(pairs: Sequence[Pair]) -> list[Flip]:
     return sorted(changed, key=lambda flip: (-abs(flip.b - flip.a), flip.question_id))
 
 
-def _notes(a: _Run, b: _Run, noise: _Run | None) -> tuple[str, ...]:
+def _notes(a: Played, b: Played, noise: Played | None) -> tuple[str, ...]:
     notes = []
-    for name in _FREE:
+    for name in FREE:
         mine, other = getattr(a.side, name), getattr(b.side, name)
         if mine != other:
             notes.append(f"{name} is {mine} in {a.side.path} and {other} in {b.side.path}")

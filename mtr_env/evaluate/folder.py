@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 from typing import IO, Any
@@ -14,7 +15,8 @@ from msgspec import Struct
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.start import Start
-from mtr_env.trace import Setup, Trace, decode
+from mtr_env.question import WorldInfo
+from mtr_env.trace import Setup, Trace, decode, encode
 
 logger = logging.getLogger("mtr_env")
 
@@ -39,6 +41,8 @@ class RunInfo(Struct, frozen=True):
     questions: int | None = None
     unscored_alarm: float = UNSCORED_ALARM
     starts: tuple[Start, ...] = ()
+    policy_source: str | None = None
+    """A digest of the file that a policy of somebody's own, ``module:attr``, was read from."""
 
     def identity(self) -> dict[str, Any]:
         """What must not change between two starts of one run."""
@@ -49,6 +53,20 @@ def setup_identity(setup: Setup) -> dict[str, Any]:
     """What two episodes of one run have in common, by name; the world as its fingerprint."""
     fields: dict[str, Any] = msgspec.structs.asdict(setup)
     return {**fields, "world": setup.world.fingerprint}
+
+
+def why_worlds_differ(there: WorldInfo, here: WorldInfo, questions: tuple[int | None, int | None]) -> str:
+    """Which option makes two worlds of different fingerprints, in words; empty where nobody knows. ``questions`` is how
+    many each has."""
+    options = {"name": "another world", "split": "--split", "source": "--source, or the knobs of the synthetic world"}
+    found = [
+        f"{name} {getattr(there, name)!r} and {getattr(here, name)!r}: {option}"
+        for name, option in options.items()
+        if getattr(there, name) != getattr(here, name)
+    ]
+    if None not in questions and questions[0] != questions[1]:
+        found.append(f"{questions[0]} and {questions[1]} questions: --limit")
+    return f" ({'; '.join(found)})" if found else ""
 
 
 def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
@@ -78,6 +96,21 @@ def read_traces(path: str | os.PathLike[str], say: Say = logger.warning) -> Iter
             yield trace
 
 
+def read_each_once(path: str | os.PathLike[str], say: Say = logger.warning) -> Iterator[Trace]:
+    """As :func:`read_traces`, without an episode that stands there again word for word, as in files that were joined:
+    it is no second sample. ``say`` is told how many were left out."""
+    seen: set[bytes] = set()
+    copies = 0
+    for trace in read_traces(path, say):
+        digest = blake2b(encode(trace), digest_size=16).digest()
+        copies += digest in seen
+        if digest not in seen:
+            seen.add(digest)
+            yield trace
+    if copies:
+        say(f"{os.fspath(path)}: {copies} episodes stand there again word for word (joined files?); each counts once.")
+
+
 _BEGINNING = f'{{"{Trace.__struct_fields__[0]}":'.encode()
 _MEND = "Delete that line (the run's command, given again, plays its episode again), or restore the file."
 
@@ -89,9 +122,15 @@ def traces_file(path: str | os.PathLike[str]) -> Path:
     file = folder / "traces.jsonl" if folder.is_dir() else folder
     if file.exists():
         return file
-    runs = [str(found.parent) for depth in ("*", "*/*") for found in sorted(folder.glob(f"{depth}/traces.jsonl"))]
+    files = [found for depth in ("*", "*/*") for found in sorted(folder.glob(f"{depth}/traces.jsonl"))]
+    runs = [str(found.parent) for found in files if _has_episode(found)]
     inside = f" Runs in there: {', '.join(runs[:5])}{', ...' if len(runs) > 5 else ''}." if runs else ""
     raise DatasetError(f"No file {str(file)!r}; expected a file of traces or the --out folder of a run.{inside}")
+
+
+def _has_episode(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.readline().endswith(b"\n")
 
 
 def read_info(path: Path) -> RunInfo | None:
@@ -120,8 +159,11 @@ def lock(file: IO[bytes], path: Path) -> None:
         return
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.") from None
+        held = os.path.samestat(os.fstat(file.fileno()), os.stat(path))  # not one that was put in order since
+    except (BlockingIOError, FileNotFoundError):
+        held = False
+    if not held:
+        raise DatasetError(f"Another run is writing {str(path)!r}; wait for it, or give another --out.")
 
 
 def cut_torn_line(file: IO[bytes]) -> int:
@@ -139,22 +181,42 @@ def cut_torn_line(file: IO[bytes]) -> int:
     return size - end
 
 
+def is_outage(trace: Trace) -> bool:
+    """Whether an outage ended the episode, which says nothing about the policy or the simulator."""
+    return trace.stop_reason == "infrastructure"
+
+
 def sort_traces(path: Path) -> None:
     """Puts the lines of a file of traces into the order of their episode seeds; a kill leaves the old file or the new
     one. So the same episodes make the same file, whichever ended first."""
-    places: list[tuple[int, int, int]] = []  # seed, start, end of a line
+    places = _places(path)
+    if not all(a < b for a, b in pairwise(places)):
+        _rewrite(path, sorted(places))
+
+
+def drop_traces(path: Path, seeds: Collection[int]) -> None:
+    """Leaves the episodes with these seeds out of a file of traces; a kill leaves the old file or the new one."""
+    _rewrite(path, [place for place in _places(path) if place[0] not in seeds])
+
+
+def _places(path: Path) -> list[tuple[int, int, int]]:
+    """Seed, start and end of each line."""
+    places: list[tuple[int, int, int]] = []
     with open(path, "rb") as file:
         start = 0
         for line in file:
             places.append((_SEED.decode(line).seed, start, start + len(line)))
             start += len(line)
-        if all(a < b for a, b in pairwise(places)):
-            return
-        beside = path.with_name(f".{path.name}.{os.getpid()}")
-        with open(beside, "wb") as sorted_file:
-            for _, start, end in sorted(places):
-                file.seek(start)
-                sorted_file.write(file.read(end - start))
+    return places
+
+
+def _rewrite(path: Path, places: list[tuple[int, int, int]]) -> None:
+    """The file with these lines, in this order."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with open(path, "rb") as file, open(beside, "wb") as new:
+        for _, start, end in places:
+            file.seek(start)
+            new.write(file.read(end - start))
     os.replace(beside, path)
 
 

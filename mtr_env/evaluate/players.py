@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any
 
 from mtr_env.episode import Game
@@ -27,6 +30,17 @@ def load_policy(name: str, game: Game) -> AnyPolicy:
         if name in POLICY_NAMES:
             raise
         raise ValueError(f"{error} A policy of yours is given as module:attr.") from None
+
+
+def source_digest(name: str) -> str | None:
+    """Sixteen hexadecimal digits of the source file of the module in ``module:attr``; ``None`` for another name, or a
+    module that was not loaded from a file. What that module imports is not looked at."""
+    module, colon, _ = name.partition(":")
+    file = getattr(sys.modules.get(module), "__file__", None) if colon else None
+    try:
+        return None if file is None else blake2b(Path(file).read_bytes(), digest_size=8).hexdigest()
+    except OSError:
+        return None
 
 
 def load_object(name: str, what: str) -> Any:

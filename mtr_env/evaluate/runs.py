@@ -9,44 +9,41 @@ was in memory, so scoring them again gives the same numbers.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any
 
 import msgspec
 
-from mtr_env.env import MTREnv
 from mtr_env.episode import Game
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate.folder import (
     UNSCORED_ALARM,
     RunInfo,
     Say,
-    cut_torn_line,
     lock,
     logger,
+    read_each_once,
     read_info,
-    read_traces,
-    setup_identity,
     sort_traces,
     traces_file,
     write_json,
 )
-from mtr_env.evaluate.players import load_policy
+from mtr_env.evaluate.players import load_policy, source_digest
+from mtr_env.evaluate.playing import Playing, open_usage
+from mtr_env.evaluate.resume import forget_outages, resume, tell
 from mtr_env.evaluate.spending import Budget, Meter, read_usage, summarize_usage
-from mtr_env.evaluate.start import Start, start_now
+from mtr_env.evaluate.start import start_now
 from mtr_env.evaluate.summary import Summary, summarize
 from mtr_env.llm import Spent
-from mtr_env.policies.base import AnyPolicy, is_async
+from mtr_env.policies.base import AnyPolicy
 from mtr_env.reward import Rubric
-from mtr_env.rollout import aplay_many, note, play, wait
-from mtr_env.trace import Trace, encode
+from mtr_env.trace import Trace
 
 
 def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None, say: Say = logger.warning) -> Summary:
     """Scores saved traces again: the file, or ``traces.jsonl`` of the folder ``path``. The policy's name comes from
-    ``run.json`` beside it, if there is one. Raises as :func:`read_traces` and :func:`summarize`, :class:`DatasetError`
-    when no episode is finished, and ``OSError``."""
+    ``run.json`` beside it, if there is one. Raises as :func:`~mtr_env.evaluate.folder.read_each_once` and
+    :func:`summarize`, :class:`DatasetError` when no episode is finished, and ``OSError``."""
     file = traces_file(path)
     summary = _summary(file, rubric, read_info(file.with_name("run.json")), say)
     if not summary.episodes:
@@ -57,11 +54,16 @@ def score_file(path: str | os.PathLike[str], rubric: str | Rubric | None = None,
 def _summary(file: Path, rubric: str | Rubric | None, info: RunInfo | None, say: Say) -> Summary:
     """Of a file of traces; ``traces.jsonl`` of a run knows what is still to be played and what was used."""
     summary = summarize(
-        read_traces(file, say),
+        read_each_once(file, say),
         rubric,
         info.policy if info else None,
         unscored_alarm=info.unscored_alarm if info else UNSCORED_ALARM,
     )
+    return with_usage(summary, file, info)
+
+
+def with_usage(summary: Summary, file: Path, info: RunInfo | None) -> Summary:
+    """The summary of this file of traces, with what stands beside it where it is that of a run."""
     if info is None or file.name != "traces.jsonl":
         return summary
     return msgspec.structs.replace(
@@ -84,6 +86,7 @@ def run(
     budget: Budget | None = None,
     tool_spent: Callable[[], Spent] | None = None,
     unscored_alarm: float = UNSCORED_ALARM,
+    retry_unscored: bool = False,
     command: Sequence[str] = (),
     on_episode: Callable[[int, int, Trace], None] | None = None,
     say: Say = logger.warning,
@@ -106,9 +109,14 @@ def run(
     ``Summary.unplayed`` counts it, and the same call plays it later. Where more than the share ``unscored_alarm`` of
     the episodes are unscored, ``Summary.alarm`` and ``say`` say so.
 
-    Raises :class:`DatasetError` when the folder holds another run (it says what differs) or is in use, ``ValueError``
-    for ``episodes`` or ``samples`` below 1 or both, and for a budget of what the policy does not count, ``OSError``
-    when it cannot be written, and what the policy raises, with a note of the episode and of what is kept.
+    With ``retry_unscored`` the episodes of the folder that an outage ended are played again, once; what they used still
+    counts. Where the first :data:`~mtr_env.evaluate.playing.OUTAGES_IN_A_ROW` episodes of a start all end in an outage,
+    no other begins.
+
+    Raises :class:`DatasetError` when the folder holds another run (it says what differs), one of a policy whose source
+    file was edited since, or is in use, ``ValueError`` for ``episodes`` or ``samples`` below 1 or both, and for a
+    budget of what the policy does not count, ``OSError`` when it cannot be written, and what the policy raises, with a
+    note of the episode and of what is kept.
     """
     player = load_policy(policy, game) if isinstance(policy, str) else policy
     name = policy if isinstance(policy, str) else getattr(policy, "__qualname__", type(policy).__qualname__)
@@ -118,58 +126,46 @@ def run(
     budget = budget or Budget()
     meter = Meter(player, tool_spent)
     budget.check(meter)
+    folder = _made(out)
+    path = folder / "traces.jsonl"
+    start = start_now(command)
+    info = RunInfo(
+        name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,), source_digest(name)
+    )
+    if retry_unscored:
+        forget_outages(folder, info, ids, say)
+    with open(path, "a+b") as file:
+        lock(file, path)
+        kept = resume(folder, file, info, ids, say)
+        tell(folder, kept, info, say)
+        info = msgspec.structs.replace(info, starts=(*kept.starts, start))
+        write_json(folder / "run.json", info)
+        todo = [i for i in range(episodes) if i not in kept.done]
+        if todo:
+            (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
+        with open_usage(folder / "usage.jsonl", meter, budget) as usage:
+            playing = Playing(file, usage, meter, budget, episodes - len(todo), episodes, on_episode)
+            try:
+                playing.play(game, player, ((ids[i % len(ids)], seed + i) for i in todo), concurrency)
+            except Exception as error:
+                kept_in = f"{playing.kept} finished episodes are kept in {path}"
+                error.add_note(f"mtr-env: {kept_in}; the same command goes on there.")
+                raise
+        sort_traces(path)
+        summary = _summary(path, game.rubric, info, say)
+        write_json(folder / "summary.json", summary)
+    for text in filter(None, (playing.stopped_by(summary.unplayed), playing.exceeded(), summary.alarm)):
+        say(f"{folder}: {text}")
+    return summary
+
+
+def _made(out: str | os.PathLike[str]) -> Path:
+    """The folder, there now."""
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise DatasetError(f"--out is a folder, for the run's files; {str(folder)!r} is a file.")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "traces.jsonl"
-    start = start_now(command)
-    info = RunInfo(name, seed, episodes, start.command, game.setup, len(ids), unscored_alarm, (start,))
-    with open(path, "a+b") as file:
-        lock(file, path)
-        done, before = _resume(folder, file, info, ids, say)
-        info = msgspec.structs.replace(info, starts=(*before, start))
-        write_json(folder / "run.json", info)
-        todo = [i for i in range(episodes) if i not in done]
-        if todo:
-            (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
-        usage = _open_usage(folder / "usage.jsonl", meter, budget)
-        kept = episodes - len(todo)
-
-        def keep(trace: Trace) -> None:
-            nonlocal kept
-            used = meter.line(trace.question.id, trace.seed)
-            if usage is not None:
-                _append(usage, msgspec.json.encode(used))
-            _append(file, encode(trace))
-            kept += 1
-            if on_episode is not None:
-                on_episode(kept, episodes, trace)
-            budget.add(used)
-
-        starts = _within(budget, ((ids[i % len(ids)], seed + i) for i in todo))
-        try:
-            if is_async(player) or getattr(game.tool_actor, "remote", False):
-                wait(_play_many(game, player, starts, concurrency, keep))
-            else:
-                _play_each(game, player, starts, keep)
-        except Exception as error:
-            error.add_note(f"mtr-env: {kept} finished episodes are kept in {path}; the same command goes on there.")
-            raise
-        finally:
-            if usage is not None:
-                usage.close()
-        sort_traces(path)
-        summary = _summary(path, game.rubric, info, say)
-        write_json(folder / "summary.json", summary)
-    if summary.unplayed:
-        say(
-            f"{folder}: {summary.unplayed} of {episodes} episodes are left unplayed, the budget of {budget.used_up()} "
-            "is used up; they count nowhere. The same command goes on with a new budget."
-        )
-    if summary.alarm is not None:
-        say(f"{folder}: {summary.alarm}")
-    return summary
+    return folder
 
 
 def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
@@ -179,95 +175,3 @@ def _episodes(questions: int, episodes: int | None, samples: int | None) -> int:
         if number is not None and number < 1:
             raise ValueError(f"{name} must be at least 1, found {number}.")
     return questions * (samples or 1) if episodes is None else episodes
-
-
-def _within(budget: Budget, starts: Iterable[tuple[str, int]]) -> Iterator[tuple[str, int]]:
-    """The starts until the budget is used up."""
-    for start in starts:
-        if budget.used_up() is not None:
-            return
-        yield start
-
-
-def _open_usage(path: Path, meter: Meter, budget: Budget) -> IO[bytes] | None:
-    """The file to append to, ``None`` where nothing is counted; what it holds already counts in the budget."""
-    if not meter.counts:
-        return None
-    used = list(read_usage(path))
-    try:
-        for line in used:
-            budget.add(line)
-    except ValueError as error:
-        raise DatasetError(f"{path}: {error}") from error
-    file = open(path, "a+b")  # noqa: SIM115 - it is closed when the episodes have ended
-    cut_torn_line(file)
-    return file
-
-
-def _append(file: IO[bytes], line: bytes) -> None:
-    file.write(line + b"\n")
-    file.flush()
-
-
-def _play_each(game: Game, policy: Any, starts: Iterable[tuple[str, int]], keep: Callable[[Trace], None]) -> None:
-    env = MTREnv(game)
-    for question_id, seed in starts:
-        try:
-            trace = play(env, policy, question_id=question_id, seed=seed)
-        except Exception as error:
-            error.add_note(note(question_id, seed))
-            raise
-        keep(trace)
-
-
-async def _play_many(
-    game: Game, policy: AnyPolicy, starts: Iterable[tuple[str, int]], concurrency: int, keep: Callable[[Trace], None]
-) -> None:
-    from contextlib import aclosing
-
-    async with aclosing(aplay_many(game, policy, starts, concurrency=concurrency)) as episodes:
-        async for trace in episodes:
-            keep(trace)
-
-
-def _resume(
-    folder: Path, file: IO[bytes], info: RunInfo, ids: Sequence[str], say: Say
-) -> tuple[set[int], tuple[Start, ...]]:
-    """Which episodes the folder holds already, after a torn last line was cut off, and when it was started; refuses
-    those of another run."""
-    path = folder / "traces.jsonl"
-    if file.seek(0, os.SEEK_END) == 0:
-        return set(), ()
-    before = read_info(folder / "run.json")
-    if before is None:
-        raise DatasetError(f"{path} has traces, but no run.json beside it says whose; give another --out.")
-    _refuse_other(before.identity(), info.identity(), f"{folder} holds another run")
-    cut = cut_torn_line(file)
-    if cut:
-        say(f"{path}: the last line was torn (the run was killed); cut off {cut} bytes, the episode is played again.")
-    done: set[int] = set()
-    for trace in read_traces(path, say):
-        i = trace.seed - info.seed
-        episode = f"{path} holds an episode (question {trace.question.id!r}, seed {trace.seed}) that"
-        _refuse_other(setup_identity(trace.setup), setup_identity(info.setup), f"{episode} is not of this run")
-        if i < 0 or trace.question.id != ids[i % len(ids)]:
-            raise DatasetError(f"{episode} is not of this run; give another --out.")
-        if i in done:
-            raise DatasetError(f"{episode} stands in it twice.")
-        done.add(i)
-    if done and len(done) >= info.episodes:
-        say(f"{folder} holds {len(done)} episodes already ({info.episodes} asked for): nothing to play.")
-    elif done:
-        say(f"{folder} holds {len(done)} episodes already; going on.")
-    return done, before.starts
-
-
-def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str) -> None:
-    names = {"world": "world fingerprint"}
-    differences = [
-        f"{names.get(name, name)} is {there[name]!r} there and {here[name]!r} here"
-        for name in here
-        if there[name] != here[name]
-    ]
-    if differences:
-        raise DatasetError(f"{what}: {'; '.join(differences)}. Give another --out.")

@@ -16,6 +16,9 @@ from mtr_env.evaluate.statistics import quantile
 from mtr_env.llm import Spent
 from mtr_env.policies.usage import EpisodeUsage
 
+AT_FIRST = 2
+"""So many episodes are under way, under a budget of tokens or cost, until it is known what one takes."""
+
 
 class UsageLine(Struct, frozen=True):
     """A line of ``usage.jsonl``, written before the episode's trace: what the model that played the episode has used,
@@ -29,6 +32,7 @@ class UsageLine(Struct, frozen=True):
     output_tokens: int = 0
     cost: float | None = None
     seconds: float = 0.0
+    failed: int = 0
     tools: Spent | None = None
 
     @property
@@ -77,6 +81,7 @@ def summarize_usage(lines: Iterable[UsageLine]) -> UsageSummary | None:
         sum(line.output_tokens for line in every),
         _cost(line.cost for line in every),
         math.fsum(line.seconds for line in every),
+        sum(line.failed for line in every),
     )
     seconds = [line.seconds for line in {(line.question_id, line.seed): line for line in every}.values()]
     return UsageSummary(
@@ -135,7 +140,9 @@ class Budget:
     """What a run, or several of them together, may use before no other episode begins; those under way end.
 
     ``minutes`` count from now; ``tokens`` (in and out, of the model that plays and of the tools' model) and ``cost``
-    (USD) count what the run's folder has used in all its starts. Raises ``ValueError`` for a limit that is not above 0.
+    (USD) count what the run's folder has used in all its starts. Under these two, no more episodes are under way than
+    are likely to fit: by the mean of what those have used that ended, :data:`AT_FIRST` before any has. Raises
+    ``ValueError`` for a limit that is not above 0.
     """
 
     def __init__(
@@ -150,7 +157,7 @@ class Budget:
                 raise ValueError(f"A budget of {name} is a number above 0, found {limit!r}.")
         self.minutes, self.tokens, self.cost = minutes, tokens, cost
         self._clock, self._began = clock, clock()
-        self._tokens, self._cost = 0, 0.0
+        self._tokens, self._cost, self._lines = 0, 0.0, 0
 
     def check(self, meter: Meter) -> None:
         """Raises ``ValueError`` when it limits what the meter does not count, and would never be used up."""
@@ -163,8 +170,29 @@ class Budget:
         unpriced = (line.requests and line.cost is None) or (tools.requests and tools.cost is None)
         if self.cost is not None and unpriced:
             raise ValueError("A budget of cost needs the prices of each model that is asked.")
+        self._lines += line.tokens > 0 or bool(line.cost)  # what failed says nothing of the others
         self._tokens += line.tokens
         self._cost = math.fsum([self._cost, line.cost or 0.0, tools.cost or 0.0])
+
+    def admits(self, under_way: int) -> bool:
+        """Whether another episode may begin beside those under way; one alone always may, while nothing is used up."""
+        if under_way == 0 or (self.tokens is None and self.cost is None):
+            return True
+        if not self._lines:
+            return under_way < AT_FIRST
+        return all(used + (under_way + 1) * used / self._lines <= limit for used, limit, _ in self._limits())
+
+    def exceeded(self) -> str | None:
+        """By how much a limit was exceeded, in words; ``None`` while none is."""
+        over = [unit(used - limit) for used, limit, unit in self._limits() if used > limit * (1 + 1e-9)]
+        return " and ".join(over) or None
+
+    def _limits(self) -> list[tuple[float, float, Callable[[float], str]]]:
+        """What was used, its limit, and how a number of it is written."""
+        return [
+            *([] if self.tokens is None else [(self._tokens, self.tokens, lambda n: f"{n:,.0f} tokens")]),
+            *([] if self.cost is None else [(self._cost, self.cost, lambda n: f"{_dollars(n)} USD")]),
+        ]
 
     def used_up(self) -> str | None:
         """Which limit is reached, in words; ``None`` while none is."""
@@ -174,5 +202,9 @@ class Budget:
         if self.tokens is not None and self._tokens >= self.tokens:
             return f"{self.tokens:,} tokens ({self._tokens:,} used)"
         if self.cost is not None and self._cost >= self.cost:
-            return f"{self.cost:g} USD ({self._cost:.4f} used)"
+            return f"{self.cost:g} USD ({_dollars(self._cost)} used)"
         return None
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:.{4 if amount >= 0.01 else 6}f}"

@@ -214,7 +214,7 @@ def summarize(
         passes=_passes(scored, samples),
         rates={name: mean(values) for name, values in rates.items()},
         rate_intervals={name: _interval(rows, values) for name, values in rates.items()},
-        alarm=_alarm(rows, reasons, unscored_alarm),
+        alarm=_alarm(len(rows), reasons, unscored_alarm, outages=stops["infrastructure"]),
         bootstrap_intervals={name: bootstrap_interval(those) for name, those in clusters.items()},
     )
 
@@ -247,13 +247,17 @@ def _pass(k: int, questions: Sequence[Sequence[float]]) -> Passes | None:
     return Passes(k, len(questions), any_mean, interval(some), all_mean, interval(every))
 
 
-def _alarm(rows: Sequence[Row], reasons: Counter[str], threshold: float) -> str | None:
+def _alarm(episodes: int, reasons: Counter[str], threshold: float, outages: int) -> str | None:
     unscored = reasons.total()
-    if not rows or unscored / len(rows) <= threshold:
+    if not episodes or unscored / episodes <= threshold:
         return None
+    again = (
+        f" The run's command with --retry-unscored plays the {outages} that an outage ended again." if outages else ""
+    )
+    most_often = reasons.most_common(1)[0][0].rstrip(".")
     return (
-        f"ALARM: {unscored} of {len(rows)} episodes ({unscored / len(rows):.1%}) are unscored, more than "
-        f"{threshold:.1%}: the means are those of the others. Most often: {reasons.most_common(1)[0][0]}"
+        f"ALARM: {unscored} of {episodes} episodes ({unscored / episodes:.1%}) are unscored, more than "
+        f"{threshold:.1%}: the means are those of the others. Most often: {most_often}.{again}"
     )
 
 

@@ -9,13 +9,20 @@ a person, and ``mtr_env.policies.exploits`` holds the players that try to game t
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mtr_env.grammar import Grammar
 from mtr_env.policies.base import EpisodicPolicy, Policy
 from mtr_env.toolactors.base import ToolActor
 
 POLICY_NAMES = ("oracle", "random-valid", "first-search", "chaser", "no-tool")
+
+
+def unknown_policy(name: str, known: Sequence[str]) -> str:
+    """What is said of a name that is none of the known ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"Unknown policy {name!r}; expected one of {', '.join(map(repr, known))}.{hint}"
 
 
 def make_policy(
@@ -32,9 +39,7 @@ def make_policy(
     environment's ToolActor, against which the oracle plans (the grounded one unless told).
     """
     if name not in POLICY_NAMES:
-        near = difflib.get_close_matches(name, POLICY_NAMES, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"Unknown policy {name!r}; expected one of {', '.join(map(repr, POLICY_NAMES))}.{hint}")
+        raise ValueError(unknown_policy(name, POLICY_NAMES))
     from mtr_env.policies.oracle import Oracle
     from mtr_env.policies.random_valid import RandomValid
     from mtr_env.policies.readers import Chaser, FirstSearchReader, NoToolGuesser

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from mtr_env import draw
+from mtr_env.errors import InfrastructureError
 from mtr_env.grammar import Grammar, get_grammar
 from mtr_env.llm.answers import Chat
 from mtr_env.policies import native, reading
@@ -68,9 +69,14 @@ class AutoPlayer:
         agent = self._agent
         seed = draw.bits("auto", agent.seed, *self._key, reading.turn(messages)) >> 33
         offered = list(map(dict, tools)) if agent.mode == "native" else None
+        prices = getattr(agent.client, "prices", None)
         began = time.perf_counter()
-        reply = await agent.client.complete(self._chat(messages), tools=offered, seed=seed)
-        seconds, prices = time.perf_counter() - began, getattr(agent.client, "prices", None)
+        try:
+            reply = await agent.client.complete(self._chat(messages), tools=offered, seed=seed)
+        except InfrastructureError:
+            agent.book.add(*self._key, 0, 0, time.perf_counter() - began, prices, failed=True)
+            raise
+        seconds = time.perf_counter() - began
         agent.book.add(*self._key, reply.usage.input_tokens, reply.usage.output_tokens, seconds, prices)
         return native.action_of(reply, agent.grammar) if agent.mode == "native" else reply.text
 

@@ -20,7 +20,9 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env.errors import DatasetError
-from mtr_env.evaluate import read_info, read_traces, summarize, traces_file
+from mtr_env.evaluate import read_info, summarize, traces_file
+from mtr_env.evaluate.folder import read_each_once
+from mtr_env.evaluate.runs import with_usage
 from mtr_env.grammar.base import to_json
 from mtr_env.report.chunks import Chunks
 from mtr_env.report.explain import explain
@@ -31,7 +33,7 @@ from mtr_env.version import __version__
 
 logger = logging.getLogger("mtr_env")
 
-SCRIPTS = "dom data charts plots overview episodes evidence panels trace views app".split()
+SCRIPTS = "dom data charts plots measures overview episodes evidence panels trace views app".split()
 """The page's scripts in the order in which they run; they are joined into one."""
 _SLOT = re.compile(r"\{\{(\w+)\}\}")
 
@@ -67,7 +69,7 @@ def build_report(
     infos = [read_info(file.with_name("run.json")) for file in runs]
     names = [(None if info is None else info.policy, _folder(file)) for file, info in zip(runs, infos, strict=True)]
     for file, info, (policy, folder), label in zip(runs, infos, names, labels(names), strict=True):
-        summary = summarize(report.episodes(file, say), rubric, policy)
+        summary = with_usage(summarize(report.episodes(file, say), rubric, policy), file, info)
         if not summary.episodes:
             raise DatasetError(f"{file} holds no finished episode.")
         paid_by = rubric if rubric is not None else summary.rubric
@@ -96,7 +98,7 @@ class _Report:
 
     def episodes(self, file: Path, say: Callable[[str], None]) -> Iterator[Trace]:
         """The traces of a run's file, each taken into the report."""
-        for trace in read_traces(file, say):
+        for trace in read_each_once(file, say):
             why = explain(trace, self.rubric)
             self.chunks.add(len(self.columns), trace, why)
             self.columns.add(len(self.runs), trace, why)

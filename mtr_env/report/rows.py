@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from msgspec import Struct
@@ -101,12 +103,27 @@ def _bars(groups: Mapping[str, Group]) -> list[Bar]:
 
 
 def labels(names: Iterable[tuple[str | None, str]]) -> list[str]:
-    """What each run (its policy and its folder) is called: the policy, with the folder where that is not enough.
+    """What each run (its policy and its folder) is called: the policy, or its folder where several runs have the same
+    one; of a model its own name, as the policy's holds all its settings.
 
     >>> labels([("oracle", "a"), ("chaser", "b"), ("chaser", "c"), (None, "d")])
-    ['oracle', 'chaser (b)', 'chaser (c)', 'd']
+    ['oracle', 'b', 'c', 'd']
+    >>> labels([("auto(org/m(temperature=0, max_output_tokens=9), native)", "a"), ("local(runs/sft, weights=0f)", "b")])
+    ['org/m', 'sft']
     """
-    pairs = [(policy or folder, folder) for policy, folder in names]
-    short = [name for name, _ in pairs]
-    said = [name if short.count(name) == 1 else f"{name} ({folder})" for name, folder in pairs]
+    pairs = [(folder if policy is None else _short_name(policy), folder) for policy, folder in names]
+    policies = [policy for policy, _ in pairs]
+    said = [policy if policies.count(policy) == 1 else folder for policy, folder in pairs]
     return [name if said.count(name) == 1 else f"{name}, run {i}" for i, name in enumerate(said, 1)]
+
+
+_MODEL = re.compile(r"(auto|local)\(([^(),]+)[(,]")
+
+
+def _short_name(policy: str) -> str:
+    """The model's name in that of :class:`~mtr_env.policies.chat.AutoAgent` and
+    :class:`~mtr_env.policies.local.LocalModel`; any other policy's as it is."""
+    found = _MODEL.match(policy)
+    if found is None:
+        return policy
+    return found[2] if found[1] == "auto" else PurePath(found[2]).name

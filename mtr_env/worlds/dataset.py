@@ -124,10 +124,11 @@ def open_world(
     else:
         shown = f"hub:{hub.REPOSITORIES[name].id}"
         data = hub.fetch(name, split, limit)
-    rows = decode_rows(data, shown, dataset.row, name, dataset.expected, as_csv)[:limit]
-    digest = blake2b(f"{name} {LAYOUT_VERSION} {limit}\n".encode(), digest_size=8)
+    rows = decode_rows(data, shown, dataset.row, name, dataset.expected, as_csv)
+    cut = limit if limit is not None and limit < len(rows) else None  # a limit that leaves nothing out is none
+    digest = blake2b(f"{name} {LAYOUT_VERSION} {cut}\n".encode(), digest_size=8)
     digest.update(data)
-    return DatasetWorld(WorldInfo(name, split, shown, digest.hexdigest()), rows)
+    return DatasetWorld(WorldInfo(name, split, shown, digest.hexdigest()), rows[:limit])
 
 
 def _check_split(name: str, split: str) -> None:

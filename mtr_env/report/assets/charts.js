@@ -47,11 +47,11 @@ function text(x, y, value, attributes) {
 
 const tip = (value) => s("title", null, value);
 
-// A dot with its interval for each run, on an axis from 0 to 1: values[run] = {value, interval} or null.
-function whiskers(values, label) {
+// A dot with its interval for each run, on an axis from 0 to 1: values[run] = {value, interval} or null; `gap` is the
+// height of the line that each stands on.
+function whiskers(values, label, gap = 15) {
   return drawn((width) => {
-    const gap = 15;
-    const height = gap * values.length + 5;
+    const height = gap * values.length + (gap > 20 ? 0 : 5);
     const x = (value) => 7 + value * (width - 14);
     const picture = frame(width, height, label);
     for (const at of [0, 0.25, 0.5, 0.75, 1]) {
@@ -59,7 +59,7 @@ function whiskers(values, label) {
     }
     values.forEach((point, run) => {
       if (!point || point.value === null) return;
-      const y = gap * run + 10;
+      const y = gap * run + (gap > 20 ? gap / 2 : 10);
       const mark = s(
         "g",
         { class: runClass(run) },

@@ -191,7 +191,7 @@ function applyFilter(filter, { replace = true } = {}) {
 // ----------------------------------------------------------------------------------------------------------- the rows
 
 const SPARE = 12; // rows that are drawn above and below the screen
-const rowHeight = () => (matchMedia("(max-width: 760px)").matches ? 104 : 56);
+const rowHeight = () => (matchMedia("(max-width: 760px)").matches ? 112 : 56);
 
 function drawRows() {
   const rows = byId("rows");

@@ -1,17 +1,6 @@
-// The summary: what each run is, its measures with intervals, and the charts.
+// The summary: what each run is, and what stands below.
 
-const MEASURES = [
-  ["em", "EM", "exact match after the official normalisation"],
-  ["cover_em", "cover EM", "the answer contains the gold answer"],
-  ["f1", "F1", "word F1 against the best gold answer"],
-];
-const PART_HELP = {
-  answer: "what the answer earned",
-  contract: "1 − policy faults / 3",
-  provenance: "1 − invented calls / 3",
-  support: "share of the evidence seen before the answer",
-  economy: "1 − wasted calls / calls",
-};
+const NAMED = 3; // so many runs stand in the title
 const ALARM = 0.05; // share of unscored episodes above which a notice says so
 
 function overview() {
@@ -21,6 +10,7 @@ function overview() {
     heading(),
     h("section", { class: "cards", "aria-label": "Runs" }, RUNS.map(card)),
     h("section", { "aria-labelledby": "measures" }, h("h2", { id: "measures" }, "Measures"), measures()),
+    took(),
     h("section", { class: "charts", "aria-label": "Charts" }, charts()),
     episodesSection(),
   );
@@ -45,13 +35,16 @@ function heading() {
   const setups = RUNS.map((run) => run.summary);
   const same = SETUP.filter((name) => setups.every((setup) => setup[name] === setups[0][name] && setup[name] !== null));
   const other = SETUP.filter((name) => !same.includes(name) && setups.some((setup) => setup[name] !== null));
-  const names = RUNS.map((run) => run.label).join(RUNS.length === 2 ? " and " : ", ");
   const where = [...new Set(setups.map((setup) => setup.env_id ?? "several worlds"))].join(", ");
-  document.title = `${names}: ${where}`;
+  const isFew = RUNS.length <= NAMED;
+  const names = isFew
+    ? RUNS.map((run) => run.label).join(RUNS.length === 2 ? " and " : ", ")
+    : `${RUNS.length} runs of ${where}`;
+  document.title = isFew ? `${names}: ${where}` : names;
   return h(
     "header",
     { class: "title" },
-    h("p", { class: "over" }, said(where)),
+    h("p", { class: "over" }, isFew ? said(where) : null),
     h("h1", { dir: "auto" }, names),
     h(
       "p",
@@ -82,6 +75,8 @@ function heading() {
           h(
             "dl",
             null,
+            h("dt", null, "policy"),
+            h("dd", null, said(run.summary.policy ?? "unknown")),
             h("dt", null, "folder"),
             h("dd", null, said(run.folder)),
             other.map((name) => [
@@ -187,69 +182,5 @@ function reasons(found) {
       { class: "plain" },
       entries.map(([reason, n]) => h("li", null, `${count(n)} × `, said(reason))),
     ),
-  );
-}
-
-// ----------------------------------------------------------------------------------------------------------- measures
-
-function measures() {
-  const parts = [...new Set(RUNS.flatMap((run) => Object.keys(run.summary.parts)))];
-  const rows = [
-    ...MEASURES.map(([key, name, help]) => [
-      name,
-      help,
-      (summary) => ({ value: summary.metrics[key], interval: summary.intervals[key] }),
-    ]),
-    [
-      "reward",
-      "the composite trace reward",
-      (summary) => ({ value: summary.reward, interval: summary.intervals.reward }),
-    ],
-    ...parts.map((part) => [
-      part,
-      PART_HELP[part] ?? "a part of the rubric",
-      (summary) => ({ value: summary.parts[part] ?? null, interval: summary.part_intervals[part] }),
-      "part",
-    ]),
-  ];
-  return h(
-    "div",
-    { class: "measures", role: "table", "aria-label": "Measures of each run" },
-    h(
-      "div",
-      { class: "measure head", role: "row" },
-      h("span", { role: "columnheader" }, "measure"),
-      h("span", { role: "columnheader" }, "mean (95% interval)"),
-      h("span", { role: "columnheader", class: "scale" }, h("i", null, "0"), h("i", null, "0.5"), h("i", null, "1")),
-    ),
-    rows.map(([name, help, read, kind]) => {
-      const values = RUNS.map((run) => read(run.summary));
-      return h(
-        "div",
-        { class: `measure ${kind ?? ""}`, role: "row" },
-        h("span", { role: "rowheader" }, h("b", null, words(name)), h("span", { class: "small" }, help)),
-        h(
-          "span",
-          { role: "cell" },
-          values.map(({ value, interval }, run) =>
-            h(
-              "span",
-              { class: "value" },
-              sign(run),
-              h("b", null, fixed(value)),
-              h("span", { class: "small" }, range(interval)),
-            ),
-          ),
-        ),
-        h(
-          "span",
-          { role: "cell" },
-          whiskers(
-            values,
-            `${name}: ${values.map(({ value }, run) => `${RUNS[run].label} ${fixed(value)}`).join(", ")}`,
-          ),
-        ),
-      );
-    }),
   );
 }
