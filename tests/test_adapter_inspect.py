@@ -247,6 +247,7 @@ def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:
     assert "support" not in again.samples[0].scores["reward"].metadata
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

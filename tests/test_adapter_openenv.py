@@ -326,6 +326,7 @@ def test_one_session_too_many_is_refused_until_another_ends(game: Game) -> None:
                 assert not fourth.reset(seed=0).done
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [example] = [
         block for block in blocks((ROOT / "docs/adapters/openenv.md").read_text()) if block.language == "python"

@@ -192,6 +192,7 @@ def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:
     assert paid == [1.0] * 1000
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

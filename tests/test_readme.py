@@ -103,6 +103,15 @@ def test_the_page_of_adapters_links_every_other() -> None:
     assert [name for name in names if f"({name})" not in text] == []
 
 
+def test_the_example_of_every_adapters_page_is_run_by_make_pages_but_for_verls() -> None:
+    pages = {path.stem for path in ROOT.glob("docs/adapters/*.md")} - {"README"}
+    files = {path.stem.removeprefix("test_adapter_"): path for path in ROOT.glob("tests/test_adapter_*.py")}
+    marked = {name for name, path in files.items() if "pytest.mark.page" in path.read_text(encoding="utf-8")}
+    assert {name.removesuffix("_page") for name in marked} == pages
+    lists = re.findall(r"^PAGES(?:_APART)? := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert {name for names in lists for name in names.split()} == marked - {"verl"}
+
+
 def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: Page) -> None:
     for block in blocks(page.text):
         if block.language == "python" and not block.run:
