@@ -73,7 +73,7 @@ PAGES_APART := gem verifiers
 pages: $(ADAPTERS) $(PAGES_APART:%=.venv-%/.installed) ## the examples of the adapters' pages
 	set -e; for name in $(PAGES_APART); do \
 		.venv-$$name/bin/python -m pytest --no-skips -rs -m page tests/test_adapter_$$name.py; done
-	$(BIN)/python -m pytest --no-skips -rs -m page $(PAGES:%=tests/test_adapter_%.py)
+	$(BIN)/python -m pytest --no-skips -rs -m page $(PAGES:%=tests/test_adapter_%.py) tests/test_pages.py
 
 parity: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## play the parity suite through every adapter; write the table
 	$(BIN)/python -m benchmarks.parity --out
