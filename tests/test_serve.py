@@ -542,6 +542,8 @@ def test_a_port_that_is_taken_is_one_sentence(url: str, capfd: pytest.CaptureFix
 # ----------------------------------------------------------------------------------------------------------------- fuzz
 
 
+# Sockets' keep-alives draw from `random` in other threads, which Hypothesis takes for its strategies' doing.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 def test_no_request_that_the_description_allows_or_forbids_ends_in_a_5xx(url: str, bystander: None) -> None:
     schema = schemathesis.openapi.from_url(url + "/openapi.json")
     seen: Counter[str] = Counter()
