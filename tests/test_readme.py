@@ -130,6 +130,15 @@ def test_the_example_of_every_adapters_page_is_run_by_make_pages_but_for_verls()
     assert {name for names in lists for name in names.split()} == marked - {"verl"}
 
 
+def test_the_first_example_of_every_adapters_page_has_at_most_15_lines() -> None:
+    long = {}
+    for path in ROOT.glob("docs/adapters/*.md"):
+        first, *_ = [block for block in blocks(path.read_text(encoding="utf-8")) if block.language == "python"]
+        lines = [line for line in first.code.splitlines() if line.strip()]
+        long |= {path.name: len(lines)} if len(lines) > 15 else {}
+    assert long == {}
+
+
 def test_a_block_that_is_not_run_here_names_the_test_that_runs_it_or_stands_among_those_that_none_runs(
     page: Page,
 ) -> None:
