@@ -10,7 +10,7 @@ RELEASE := .venv/.installed-release
 APART := gem verifiers verl
 
 .DEFAULT_GOAL := help
-.PHONY: help .venv demo report test test-all parity lint types docs bench release clean
+.PHONY: help .venv demo report test test-all pages parity lint types docs bench release clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z.-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -69,6 +69,14 @@ test: $(STAMP) ## the core tier: unit tests, doctests, README
 test-all: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## every tier, and the adapters in each environment that they need
 	$(BIN)/python -m pytest -m ''
 	set -e; for name in $(APART); do .venv-$$name/bin/python -m pytest -m adapters tests/test_adapter_$$name.py; done
+
+# A part of the adapters tier, small enough for CI. Where a file is skipped, its framework was not installed: an error.
+PAGES := endpoint inspect mcp openenv skyrl trl_page
+PAGES_APART := gem verifiers
+pages: $(ADAPTERS) $(PAGES_APART:%=.venv-%/.installed) ## the examples of the adapters' pages
+	set -e; for name in $(PAGES_APART); do \
+		.venv-$$name/bin/python -m pytest --no-skips -rs -m page tests/test_adapter_$$name.py; done
+	$(BIN)/python -m pytest --no-skips -rs -m page $(PAGES:%=tests/test_adapter_%.py) tests/test_pages.py
 
 parity: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## play the parity suite through every adapter; write the table
 	$(BIN)/python -m benchmarks.parity --out

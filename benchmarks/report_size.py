@@ -61,7 +61,7 @@ def measure(folders: list[Path], out: Path) -> Measured:
         seconds, memory = pool.submit(build, [str(folder) for folder in folders], str(out)).result()
     files = [folder / "traces.jsonl" for folder in folders]
     return Measured(
-        episodes=sum(1 for file in files for _ in file.open("rb")),
+        episodes=sum(file.read_bytes().count(b"\n") for file in files),
         traces_megabytes=sum(file.stat().st_size for file in files) / 1e6,
         megabytes=out.stat().st_size / 1e6,
         seconds=seconds,

@@ -131,6 +131,7 @@ def test_a_key_is_sent_to_the_server_and_stands_in_no_trace(monkeypatch: pytest.
     assert not [trace for trace in (given, refused, found, changed) if KEY.encode() in encode(trace)]
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     [example] = [block for block in blocks(PAGE.read_text()) if block.language == "python"]
     with ChatServer(yes) as server:

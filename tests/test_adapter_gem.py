@@ -168,6 +168,7 @@ def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:
     assert paid == [1.0] * 1000
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     examples = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
     exec(compile(examples[0], str(PAGE), "exec"), {"__name__": "page"})

@@ -20,6 +20,7 @@ import pytest
 
 inspect_ai = pytest.importorskip("inspect_ai", reason="inspect-ai is not installed (pip install -e '.[inspect]')")
 
+from inspect_ai._util.error import PrerequisiteError
 from inspect_ai.log import EvalLog, read_eval_log
 from inspect_ai.model import ModelOutput, ModelUsage, get_model
 from inspect_ai.tool import ToolInfo
@@ -85,10 +86,36 @@ def test_a_sample_is_a_question_with_its_gold_answers() -> None:
 
 
 def test_an_unknown_option_is_refused_before_anything_is_played() -> None:
-    with pytest.raises(TypeError, match=r"has no argument 'hop'.*Did you mean 'hops'"):
+    with pytest.raises(PrerequisiteError, match=r"has no argument 'hop'.*Did you mean 'hops'") as refused:
         mtr(hop=3)
-    with pytest.raises(DatasetError, match=r"^limit must be an integer of at least 1 or None, found 'abc'\.$"):
+    assert isinstance(refused.value.__cause__, TypeError)
+    sentence = r"^mtr-env: error: limit must be an integer of at least 1 or None, found 'abc'\.$"
+    with pytest.raises(PrerequisiteError, match=sentence) as refused:
         mtr(HOTPOT, limit="abc")  # type: ignore[arg-type]  # as -T limit=abc
+    assert isinstance(refused.value.__cause__, DatasetError)
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        ("env_id=nonsense", "Unknown id 'nonsense'; expected one of 'MTR-HotpotQA-v0'"),
+        ("hop=3", "MTR-Synthetic-v0 has no argument 'hop'"),
+        ("world=nowhere[red]", "nowhere[red]"),
+        ("tool_actor=nowhere:Actor", "nowhere"),
+    ],
+)
+def test_the_command_line_says_what_to_change_without_a_traceback(option: str, sentence: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        inspect("eval", "mtr_env/mtr", "--model", "mockllm/model", "-T", option, "--log-dir", str(tmp_path)),
+        cwd=tmp_path,
+        env=os.environ | {"COLUMNS": "1000", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = done.stdout + done.stderr
+    assert done.returncode != 0
+    assert "mtr-env: error: " in said and sentence in said and "Traceback" not in said, said
 
 
 def test_the_module_hides_nobodys_inspect() -> None:
@@ -247,6 +274,7 @@ def test_a_saved_log_is_scored_again_without_a_model(tmp_path: Path) -> None:
     assert "support" not in again.samples[0].scores["reward"].metadata
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

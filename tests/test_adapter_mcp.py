@@ -279,6 +279,7 @@ def test_a_server_over_stdio_stops_when_told_though_its_client_keeps_the_pipe_op
     assert (tmp_path / "out" / "traces.jsonl").exists() == finished, "the same command may be given again"
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [example] = [block for block in blocks((ROOT / "docs/adapters/mcp.md").read_text()) if block.language == "python"]
     exec(compile(example.code, "docs/adapters/mcp.md", "exec"), {"__name__": "page"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -326,10 +327,14 @@ def test_one_session_too_many_is_refused_until_another_ends(game: Game) -> None:
                 assert not fourth.reset(seed=0).done
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    [example] = [
-        block for block in blocks((ROOT / "docs/adapters/openenv.md").read_text()) if block.language == "python"
-    ]
-    exec(compile(example.code, "docs/adapters/openenv.md", "exec"), {"__name__": "page"})
+    page = ROOT / "docs/adapters/openenv.md"
+    [example] = [block for block in blocks(page.read_text()) if block.language == "python"]
+    before = {*threading.enumerate()}
+    exec(compile(example.code, str(page), "exec"), {"__name__": "page"})
+    for thread in {*threading.enumerate()} - before:
+        thread.join(30)
+        assert not thread.is_alive(), "the server did not stop"
     *_, result, last = capsys.readouterr().out.splitlines()
     assert json.loads(result) and last.startswith("0.0 {'reward': 0.0, 'answer': 0.0,")

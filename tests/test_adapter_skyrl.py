@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import Iterator
 from pathlib import Path
@@ -192,6 +193,7 @@ def test_a_thousand_episodes_end_and_every_oracles_answer_is_paid() -> None:
     assert paid == [1.0] * 1000
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -200,3 +202,28 @@ def test_the_example_of_the_page_runs(
     exec(compile(examples[0], str(PAGE), "exec"), {"__name__": "page"})
     assert capsys.readouterr().out.strip() == "True 0.0 1.0"
     assert len(Dataset.from_parquet(str(tmp_path / "train.parquet"))) == 200
+
+
+@pytest.mark.page
+def test_the_examples_for_skyrls_trainer_register_the_world_and_mask_what_is_unscored() -> None:
+    """With stand-ins for Ray and for SkyRL's trainer and generator, which need a GPU."""
+    _, entry, generator = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
+    ran: list[Any] = []
+
+    class Generated:
+        async def agent_loop(self, *args: Any, **kwargs: Any) -> SimpleNamespace:
+            return SimpleNamespace(env_metrics={"unscored": kwargs["unscored"]}, loss_mask=[1, 1])
+
+    space = {
+        "ray": SimpleNamespace(remote=lambda **resources: lambda function: function),
+        "register": register,
+        "BasePPOExp": lambda cfg: SimpleNamespace(run=lambda: ran.append(cfg)),
+        "SkyRLGymGenerator": Generated,
+        "mask_unscored": mask_unscored,
+    }
+    exec(compile(entry, str(PAGE), "exec"), space)
+    space["skyrl_entrypoint"]("cfg")  # type: ignore[operator]
+    assert ran == ["cfg"] and "mtr" in skyrl_gym.registry
+    exec(compile(generator, str(PAGE), "exec"), space)
+    play = space["Generator"]().agent_loop  # type: ignore[operator]
+    assert [asyncio.run(play(unscored=mark)).loss_mask for mark in (0.0, 1.0)] == [[1, 1], [0, 0]]

@@ -124,10 +124,20 @@ def test_ids_masks_and_logprobs_are_those_recorded_in_the_trace_position_by_posi
         assert score(episode.trace).total == 1.0
 
 
-def test_a_group_shares_question_and_seed_and_is_played_in_lock_step() -> None:
+def test_a_group_shares_question_and_seed_and_is_played_in_lock_step(monkeypatch: pytest.MonkeyPatch) -> None:
     rollouts, script = scripted()
     [first, second, *_] = rollouts.rows(rollouts.game.world.ids)
+    started: list[tuple[str, int]] = []
+    play = rollouts.play
+    monkeypatch.setattr(rollouts, "play", lambda starts, sample: (started.extend(starts), play(starts, sample))[1])
     output = rollouts([first["prompt"]] * 3 + [second["prompt"]] * 3, TRAINER)
+    groups = [{*started[:3]}, {*started[3:]}]
+    assert len(started) == 6 and [len(group) for group in groups] == [1, 1], "one question and one seed a group"
+    [(question, seed)], [(other, another)] = groups
+    assert [question, other] == [first["question_id"], second["question_id"]] and seed != another
+    later = SimpleNamespace(state=SimpleNamespace(global_step=1))
+    rollouts([first["prompt"]], later)
+    assert started[-1][0] == question and started[-1][1] > seed, "the seed rises with the step"
     assert script.batches[0] == 6
     assert output["mtr_reward"] == [1.0] * 6
     assert {len(output[key]) for key in ("prompt_ids", "completion_ids", "logprobs", "env_mask")} == {6}

@@ -17,7 +17,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_readme import ROOT, blocks
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 WITHOUT = "openenv or trl is not installed (pip install -e '.[train,openenv]')"
@@ -36,7 +35,6 @@ from mtr_env.trace import Call
 
 pytestmark = [pytest.mark.adapters, pytest.mark.filterwarnings("ignore")]  # other people's
 SYNTHETIC = "MTR-Synthetic-v0"
-PAGE = ROOT / "docs/adapters/trl.md"
 ORACLE, MALFORMED = ({s.name: s for s in scenarios()}[name] for name in ("oracle", "malformed call"))
 
 
@@ -235,13 +233,3 @@ def test_an_unscored_rollout_is_out_of_its_groups_baseline() -> None:
     rewards = [sample.metrics["reward"] for sample in found]
     assert 0 < [reward == reward for reward in rewards].count(False) < 4  # NaN: TRL's own mark
     assert {float(sample.advantage) for sample in found} == {0.0}
-
-
-def test_the_examples_of_the_page_run(capsys: pytest.CaptureFixture[str]) -> None:
-    examples = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
-    for example in examples:
-        if "MTRSpec(" in example or "functools.partial" in example:  # the others need a model or a server
-            exec(compile(example, str(PAGE), "exec"), {"__name__": "page"})
-    rows, tools, reward = capsys.readouterr().out.splitlines()
-    assert rows == "100 100 ['prompt', 'environment', 'question_id']"
-    assert tools.endswith(" True") and reward == "0.0"

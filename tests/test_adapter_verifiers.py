@@ -153,6 +153,7 @@ def test_only_the_total_is_paid_and_its_parts_stand_beside_it() -> None:
     assert trace.rewards["contract"].score == pytest.approx(2 / 3)
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     [example] = [block.code for block in blocks(PAGE.read_text()) if block.language == "python"]
     exec(compile(example, str(PAGE), "exec"), {"__name__": "page"})

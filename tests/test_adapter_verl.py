@@ -257,6 +257,7 @@ def test_options_that_a_row_cannot_hold_are_refused() -> None:
         adapter.rows(SYNTHETIC, tool_actor=make_game(SYNTHETIC).tool_actor)
 
 
+@pytest.mark.page
 def test_the_example_of_the_page_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -194,32 +195,37 @@ def test_an_endpoint_that_fails_makes_unscored_episodes_never_zeros(game: Game, 
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
-def test_after_kills_the_file_is_that_of_an_uninterrupted_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.stress)])
+def test_after_kills_the_file_is_that_of_an_uninterrupted_run(kills: int, tmp_path: Path) -> None:
     (tmp_path / "late_policy.py").write_text(LATE)
-    killed = tmp_path / "killed" / "traces.jsonl"
-    command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40", "--episodes", "120"]
-    command += ["--policy", "late_policy:Late", "--concurrency", "8", "--out"]
+    episodes, killed = 20 * kills + 40, tmp_path / "killed" / "traces.jsonl"
+    command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40"]
+    command += ["--policy", "late_policy:Late", "--episodes", str(episodes), "--concurrency", "8", "--out"]
+    environment = {**os.environ, "PYTHONHASHSEED": "random"}
 
     def lines() -> list[bytes]:
         return killed.read_bytes().splitlines(keepends=True) if killed.exists() else []
 
-    for _ in range(2):
+    chance = random.Random(kills)
+    for _ in range(kills):
         before = lines()
+        target = len(before) + chance.randint(2, 12)  # the first of them may only mend a torn one
         process = subprocess.Popen(
-            [*command, "killed"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            [*command, "killed"], cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         deadline = time.monotonic() + 60
-        while len(lines()) < len(before) + 12 and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.005)
+        while len(lines()) < target and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(chance.random() * 0.01)
         assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(chance.random() * 0.02)  # anywhere between two lines
         process.kill()
         process.communicate()
-        assert len(before) < len(lines()) < 120
+        assert target <= len(lines()) < episodes
         assert set(before[:-1]) <= set(lines())  # the last one may have been torn
     for out in ("killed", "whole"):
-        subprocess.run([*command, out], cwd=tmp_path, check=True, capture_output=True)
+        subprocess.run([*command, out], cwd=tmp_path, env=environment, check=True, capture_output=True)
     assert killed.read_bytes() == (tmp_path / "whole" / "traces.jsonl").read_bytes()
-    assert [trace.seed for trace in read_traces(killed)] == list(range(120))
+    assert [trace.seed for trace in read_traces(killed)] == list(range(episodes))
 
 
 def test_the_command_line_takes_asynchronous_policies(

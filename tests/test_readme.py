@@ -3,7 +3,7 @@
 In the order of the page, in one temporary folder each: ```python blocks in one namespace, and from ```console blocks
 the commands (`$ …`) that start with `mtr-env` or pipe into it, whose output must be the one shown (`...` stands for
 anything). Commands that set up or take long are only looked up: make targets, `python -m` programs, extras.
-A block under the line `<!-- not run: reason -->` is not run.
+A block under the line `<!-- not run: reason -->` is not run here; the reason names the test that does, but for NOWHERE.
 """
 
 from __future__ import annotations
@@ -23,7 +23,21 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")))
+RUN = re.compile(r"(printf .*\| )?mtr-env ")  # the commands that are run
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
+
+NOWHERE = {"docs/adapters/trl.md": ["it needs a GPU server"]}  # reasons of the blocks that no test runs, by page
+NOT_HERE = {  # commands that no block is marked for, and why they are not run as they stand
+    "pip install ": "it sets up: the extras are looked up below, and make installs them",
+    "make ": "it sets up, or takes long: the targets are looked up below",
+    "inspect ": "it needs a paid model: tests/test_adapter_inspect.py runs it against one on loopback",
+    "python -m mtr_env serve ": "it serves until it is stopped: tests/test_serve.py, tests/test_adapter_mcp.py",
+    "vf-": "another environment: tests/test_adapter_verifiers.py runs both programs",
+    "python -m verl.": "it needs a GPU server",
+    "accelerate launch ": "it needs several GPUs",
+    "python -m train.": "it takes long: tests/test_training.py runs the programs on tiny models",
+    "python -m benchmarks.": "it takes long: the programs have tests of their own",
+}
 
 
 class Block(NamedTuple):
@@ -31,6 +45,7 @@ class Block(NamedTuple):
     code: str
     line: int  # of the code's first line, counted from 1
     run: bool
+    reason: str  # why it is not run
 
 
 class Command(NamedTuple):
@@ -44,7 +59,10 @@ class Page(NamedTuple):
 
 
 def blocks(page: str) -> list[Block]:
-    return [Block(m[2], m[3], page.count("\n", 0, m.start(3)) + 1, run=m[1] is None) for m in BLOCK.finditer(page)]
+    return [
+        Block(m[2], m[3], page.count("\n", 0, m.start(3)) + 1, m[1] is None, (m[1] or "").strip()[14:-4])
+        for m in BLOCK.finditer(page)
+    ]
 
 
 def commands(block: Block, page: str) -> list[Command]:
@@ -82,7 +100,7 @@ def test_every_example_of_a_page_runs(page: Page, tmp_path: Path, monkeypatch: p
             exec(compile(padded, str(ROOT / page.name), "exec"), module.__dict__)
         else:
             for command in commands(block, page.name):
-                if re.match(r"(printf .*\| )?mtr-env ", command.text):
+                if RUN.match(command.text):
                     run_command(command, tmp_path, f"{page.name}:{block.line}")
 
 
@@ -101,6 +119,47 @@ def test_the_page_of_adapters_links_every_other() -> None:
     text = (ROOT / "docs/adapters/README.md").read_text(encoding="utf-8")
     names = [path.name for path in ROOT.glob("docs/adapters/*.md") if path.name != "README.md"]
     assert [name for name in names if f"({name})" not in text] == []
+
+
+def test_the_example_of_every_adapters_page_is_run_by_make_pages_but_for_verls() -> None:
+    pages = {path.stem for path in ROOT.glob("docs/adapters/*.md")} - {"README"}
+    files = {path.stem.removeprefix("test_adapter_"): path for path in ROOT.glob("tests/test_adapter_*.py")}
+    marked = {name for name, path in files.items() if "pytest.mark.page" in path.read_text(encoding="utf-8")}
+    assert {name.removesuffix("_page") for name in marked} == pages
+    lists = re.findall(r"^PAGES(?:_APART)? := (.*)$", (ROOT / "Makefile").read_text(), re.M)
+    assert {name for names in lists for name in names.split()} == marked - {"verl"}
+
+
+def test_the_first_example_of_every_adapters_page_has_at_most_15_lines() -> None:
+    long = {}
+    for path in ROOT.glob("docs/adapters/*.md"):
+        first, *_ = [block for block in blocks(path.read_text(encoding="utf-8")) if block.language == "python"]
+        lines = [line for line in first.code.splitlines() if line.strip()]
+        long |= {path.name: len(lines)} if len(lines) > 15 else {}
+    assert long == {}
+
+
+def test_a_block_that_is_not_run_here_names_the_test_that_runs_it_or_stands_among_those_that_none_runs(
+    page: Page,
+) -> None:
+    left_out = []
+    for block in blocks(page.text):
+        if not block.run:
+            named = re.search(r"; (tests/test_\w+\.py) runs it\b", block.reason)
+            if named is None:
+                left_out.append(block.reason)
+            else:
+                test = (ROOT / named[1]).read_text(encoding="utf-8")
+                assert page.name in test, f"{page.name}:{block.line}: {named[1]} does not read the page"
+    assert left_out == NOWHERE.get(page.name, [])
+
+
+def test_a_command_that_is_not_run_is_of_a_kind_that_says_why(page: Page) -> None:
+    for block in blocks(page.text):
+        if block.language == "console" and block.run:
+            for command in commands(block, page.name):
+                known = RUN.match(command.text) or command.text.startswith((*NOT_HERE,))
+                assert known, f"{page.name}:{block.line}: $ {command.text} is run by no test, and nothing says why"
 
 
 def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: Page) -> None:

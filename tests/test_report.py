@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -22,6 +26,7 @@ from report_runs import (
     write,
 )
 
+from benchmarks.report_size import TARGETS, measure
 from mtr_env.cli import main
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate import read_traces, score_file
@@ -31,7 +36,8 @@ from mtr_env.report.explain import explain
 from mtr_env.reward import RUBRICS, score
 from mtr_env.trace import TokenRecord
 
-ASSETS = Path(__file__).resolve().parents[1] / "mtr_env" / "report" / "assets"
+ROOT = Path(__file__).resolve().parents[1]
+ASSETS = ROOT / "mtr_env" / "report" / "assets"
 
 
 @pytest.fixture(scope="module")
@@ -230,3 +236,40 @@ def test_the_command_writes_it(runs: dict[str, Path], tmp_path: Path, capsys: py
     assert out.read_text(encoding="utf-8").startswith("<!doctype html>")
     assert main(["report", str(runs["oracle"]), "--out", str(tmp_path / "no" / "r.html")]) == 2
     assert "there is no folder" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------- time and size
+
+
+@pytest.mark.stress
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is Linux's")
+@pytest.mark.parametrize("policy", ["oracle", "chaser"])
+def test_2000_traces_are_built_in_seconds_and_little_memory(policy: str, tmp_path: Path) -> None:
+    """CPU seconds: building waits for nothing, so they are the wall time of a machine with nothing else to do."""
+    found = measure([played(tmp_path / "run", policy, 2000, noise=0.1)], tmp_path / "report.html")
+    assert found.episodes == 2000
+    assert found.seconds < TARGETS["seconds"] and found.memory_mb < TARGETS["memory_mb"], found
+    assert 1 < found.megabytes < TARGETS["megabytes"], found
+
+
+@pytest.mark.stress
+@pytest.mark.timeout(600)
+def test_make_report_is_one_command_of_seconds_once_it_is_set_up(tmp_path: Path) -> None:
+    """The commands of the target, in a folder without runs: from a clone that is set up to a report to open."""
+    found = re.search(r"^report: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    assert found is not None
+    commands = [
+        line.strip().replace("$(BIN)/mtr-env", f"{sys.executable} -m mtr_env") for line in found[1].splitlines()
+    ]
+    assert len(commands) == 2 and not any("$" in command for command in commands)
+    begun = time.monotonic()
+    for command in commands:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, shell=True, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    seconds = time.monotonic() - begun
+    print(f"make report: {seconds:.1f} s, load {os.getloadavg()[0]:.1f}")
+    assert seconds < 180
+    named = done.stdout.partition(": ")[0]
+    assert named.endswith("report.html"), done.stdout
+    assert episodes_of(Markup((tmp_path / named).read_text(encoding="utf-8")))

@@ -26,6 +26,7 @@ import httpx
 import requests
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from played_model import oracle_says
 from schemathesis import GenerationMode
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
@@ -34,6 +35,7 @@ from benchmarks.served import served
 from mtr_env.adapters.mcp import MCPServer
 from mtr_env.adapters.openenv import MTRClient, call_action, make_app
 from mtr_env.cli import main
+from mtr_env.episode import Game
 from mtr_env.evaluate import read_traces
 from mtr_env.registration import make_game
 from mtr_env.serving import Limits
@@ -45,21 +47,34 @@ LIMITS = Limits(max_sessions=8, max_body=10_000, slow_s=0.5, idle_s=60.0)
 
 
 @pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    with served(make_app(make_game(SYNTHETIC, limit=20), limits=LIMITS), limits=LIMITS) as address:
+def game() -> Game:
+    return make_game(SYNTHETIC, limit=20)
+
+
+@pytest.fixture(scope="module")
+def url(game: Game) -> Iterator[str]:
+    with served(make_app(game, limits=LIMITS), limits=LIMITS) as address:
         yield address
 
 
+def oracle_calls(game: Game, question_id: str) -> list[tuple[str, dict[str, Any]]]:
+    """The oracle's calls, the answer the last of them."""
+    *said, last = oracle_says(game, question_id)
+    assert said
+    return [*[call for message in said for call in message.calls], ("submit_answer", {"answer": last.answer})]
+
+
 @pytest.fixture
-def bystander(url: str) -> Iterator[None]:
-    """Another session, in the middle of an episode: whatever the test does, it goes on."""
+def bystander(url: str, game: Game) -> Iterator[None]:
+    """Another session, in the middle of an episode: whatever the test does, it goes on and earns its reward."""
+    first, *others = oracle_calls(game, game.world.ids[0])
     with MTRClient(url).sync() as env:
-        env.reset(seed=0)
-        env.step(call_action("search", {"query": "x"}))
+        env.reset(question_id=game.world.ids[0])
+        env.step(call_action(*first))
         yield
-        env.step(call_action("search", {"query": "y"}))
-        assert env.state().step_count == 2
-        assert env.step(call_action("submit_answer", {"answer": "x"})).done
+        for call in others:
+            last = env.step(call_action(*call))
+        assert (last.done, last.reward, env.state().step_count) == (True, 1.0, len(others) + 1)
 
 
 def socket_of(url: str, **options: Any) -> Any:
@@ -242,29 +257,170 @@ def test_without_its_token_a_server_refuses_everything_and_writes_it_nowhere(
 # ----------------------------------------------------------------------------------------------------------------- MCP
 
 
+HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
+USUAL = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
+
+
+class Agent:
+    """An MCP session over HTTP, request by request."""
+
+    def __init__(self, url: str) -> None:
+        self.client = httpx.Client(base_url=url, headers=USUAL, timeout=30)
+        self.client.headers["mcp-session-id"] = self.ask("initialize", HELLO).headers["mcp-session-id"]
+        self.client.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def __enter__(self) -> Agent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.client.delete("/mcp")  # makes room
+        self.client.close()
+
+    def ask(self, method: Any, params: Any) -> httpx.Response:
+        return self.client.post("/mcp", json={"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+
+    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self.ask("tools/call", {"name": name, "arguments": arguments}).json()["result"]
+        return result
+
+
+@pytest.fixture(scope="module")
+def mcp_url(game: Game) -> Iterator[str]:
+    """Every session plays the same question."""
+    with served(MCPServer(game, question_id=game.world.ids[0]).http(LIMITS), limits=LIMITS) as address:
+        yield address
+
+
+@pytest.fixture
+def agent(mcp_url: str) -> Iterator[Agent]:
+    with Agent(mcp_url) as agent:
+        yield agent
+
+
+@pytest.fixture
+def mcp_bystander(mcp_url: str, game: Game) -> Iterator[None]:
+    """Another session, in the middle of an episode: whatever the test does, it goes on and earns its reward."""
+    first, *others = oracle_calls(game, game.world.ids[0])
+    with Agent(mcp_url) as other:
+        assert not other.call(*first)["isError"]
+        yield
+        for call in others:
+            last = other.call(*call)
+        outcome = last["_meta"]["mtr_env"]
+        assert (outcome["terminated"], outcome["reward"], outcome["log"]["steps"]) == (True, 1.0, len(others) + 1)
+
+
 @pytest.mark.parametrize(
-    ("content", "headers", "status"),
+    ("content", "headers", "status", "reason"),
     [
-        (b"{", {}, 400),
-        (b"[]", {}, 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', {}, 400),
-        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', {"mcp-session-id": "nobody"}, 404),
-        (b" " * 10_001, {}, 413),
-        (b"{}", {"accept": "text/html"}, 406),
-        (b"{}", {"content-type": "text/plain"}, 400),
-        (b"{}", {"origin": "https://elsewhere.example"}, 403),
+        (b"{", {}, 400, "not JSON"),
+        (b"\xff\xfe", {}, 400, "not JSON"),
+        (b"[" * 3000, {}, 400, "not JSON"),
+        (b'{"jsonrpc": "2.0", "id": 1e999, "method": "ping"}', {}, 400, "Number out of range"),
+        (b"[]", {}, 400, "Input should be a valid dictionary"),
+        (b"5", {}, 400, "Input should be a valid dictionary"),
+        (b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}', {}, 400, "Input should be '2.0'"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": 5}', {}, 400, "Input should be a valid string"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": [1]}', {}, 400, "valid dictionary"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', {}, 400, "Missing session ID"),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "tools/list"}', {"mcp-session-id": "nobody"}, 404, "not found"),
+        (b" " * 10_001, {}, 413, "longer than 10000 bytes"),
+        (b"{}", {"accept": "text/html"}, 406, "must accept"),
+        (b"{}", {"content-type": "text/plain"}, 400, "Content-Type"),
+        (b"{}", {"origin": "https://elsewhere.example"}, 403, "Pages of other sites"),
     ],
 )
-def test_the_mcp_server_refuses_bad_requests(content: bytes, headers: dict[str, str], status: int) -> None:
-    usual = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
-    with served(MCPServer(make_game(SYNTHETIC, limit=5)).http(LIMITS), limits=LIMITS) as url:
-        assert httpx.post(url + "/mcp", content=content, headers=usual | headers).status_code == status
+def test_the_mcp_server_refuses_a_bad_request_with_the_reason(
+    mcp_url: str, mcp_bystander: None, content: bytes, headers: dict[str, str], status: int, reason: str
+) -> None:
+    answer = httpx.post(mcp_url + "/mcp", content=content, headers=USUAL | headers)
+    assert (answer.status_code, reason in answer.text) == (status, True), answer.text
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("tools/call", {"name": "search", "arguments": "text"}),
+        ("tools/call", {"name": "search", "arguments": [1]}),
+        ("tools/call", {"name": "search", "arguments": 5}),
+        ("tools/call", {"name": 5, "arguments": {}}),
+        ("tools/call", {"arguments": {}}),
+        ("tools/call", None),
+        ("resources/read", {"uri": 5}),
+        ("prompts/get", {"name": 5}),
+        ("initialize", {"protocolVersion": 5}),
+        ("dance", {}),
+    ],
+)
+def test_parameters_of_a_wrong_type_are_refused_over_mcp_and_are_no_step(
+    agent: Agent, mcp_bystander: None, method: str, params: Any
+) -> None:
+    answer = agent.ask(method, params)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (200, -32602)
+    last = agent.call("submit_answer", {"answer": "x"})
+    assert last["_meta"]["mtr_env"]["log"]["steps"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "code", "reason"),
+    [
+        ("search", {"query": 5}, "invalid_arguments", "5 is not of type"),
+        ("search", {"query": {"a": [1]}}, "invalid_arguments", "is not of type"),
+        ("search", {}, "invalid_arguments", "'query' is a required property"),
+        ("submit_answer", {"answer": ["a"]}, "invalid_arguments", "is not of type"),
+        ("nothing", {}, "unknown_tool", "There is no tool called 'nothing'"),
+    ],
+)
+def test_arguments_of_a_wrong_type_are_a_step_over_mcp_and_the_result_says_why(
+    agent: Agent, mcp_bystander: None, name: str, arguments: dict[str, Any], code: str, reason: str
+) -> None:
+    result = agent.call(name, arguments)
+    error = json.loads(result["content"][0]["text"])["error"]
+    assert (result["isError"], error["code"]) == (True, code)
+    assert reason in error["message"].replace('"', "'")
+    last = agent.call("submit_answer", {"answer": "x"})
+    assert last["_meta"]["mtr_env"]["log"]["policy_faults"] == 1.0
+
+
+def test_mcp_clients_that_send_slowly_are_cut_off_and_hold_up_nobody(
+    agent: Agent, mcp_url: str, mcp_bystander: None
+) -> None:
+    """Headers that do not end, bodies that do not, and a request of a session that plays."""
+    session = f"mcp-session-id: {agent.client.headers['mcp-session-id']}\r\n"
+    usual = "".join(f"{name}: {value}\r\n" for name, value in USUAL.items())
+    begun = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        headers, bodies = opened(mcp_url, 25, stack), opened(mcp_url, 25, stack)
+        for slow in headers:
+            slow.sendall(b"POST /mcp HTTP/1.1\r\nHost: x\r\nX-")
+        for number, slow in enumerate(bodies):
+            more = usual + (session if number % 2 else "")
+            slow.sendall(f"POST /mcp HTTP/1.1\r\nHost: x\r\n{more}Content-Length: 100\r\n\r\n{{".encode())
+        assert not agent.call("search", {"query": "x"})["isError"]
+        assert [slow.recv(4096) for slow in headers] == [b""] * 25
+        assert [slow.recv(12) for slow in bodies] == [b"HTTP/1.1 408"] * 25
+    assert 0.4 < time.monotonic() - begun < 20
+    assert agent.call("submit_answer", {"answer": "x"})["_meta"]["mtr_env"]["log"]["steps"] == 2.0
+
+
+def test_a_token_that_is_wrong_ends_no_mcp_session(game: Game) -> None:
+    secret = {"authorization": "Bearer k3y"}
+    with served(MCPServer(game, question_id=game.world.ids[0]).http(LIMITS), limits=LIMITS, token="k3y") as url:
+        hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
+        with httpx.Client(base_url=url, headers=USUAL) as client:
+            begun = client.post("/mcp", json=hello, headers=secret).headers["mcp-session-id"]
+            for wrong in ({}, {"authorization": "Bearer k3"}, {"authorization": "Basic k3y"}):
+                taken = client.request("DELETE", "/mcp", headers=wrong | {"mcp-session-id": begun})
+                assert (taken.status_code, "token" in taken.text) == (401, True), taken.text
+            for call in oracle_calls(game, game.world.ids[0]):
+                asked = {**hello, "method": "tools/call", "params": {"name": call[0], "arguments": call[1]}}
+                answer = client.post("/mcp", json=asked, headers=secret | {"mcp-session-id": begun})
+            assert answer.json()["result"]["_meta"]["mtr_env"]["reward"] == 1.0
 
 
 def test_an_mcp_session_whose_client_has_gone_expires_and_makes_room() -> None:
     limits = Limits(max_sessions=1, idle_s=0.3)
-    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}
-    opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello}
+    opening = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": HELLO}
     kept: list[Trace] = []
     app = MCPServer(make_game(SYNTHETIC, limit=5), keep=kept.append).http(limits)
     client = httpx.Client(headers={"accept": "application/json, text/event-stream"})
@@ -386,6 +542,8 @@ def test_a_port_that_is_taken_is_one_sentence(url: str, capfd: pytest.CaptureFix
 # ----------------------------------------------------------------------------------------------------------------- fuzz
 
 
+# Sockets' keep-alives draw from `random` in other threads, which Hypothesis takes for its strategies' doing.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 def test_no_request_that_the_description_allows_or_forbids_ends_in_a_5xx(url: str, bystander: None) -> None:
     schema = schemathesis.openapi.from_url(url + "/openapi.json")
     seen: Counter[str] = Counter()

@@ -20,6 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from mtr_env.episode import Game
+from mtr_env.errors import MTRError
 from mtr_env.extras import needed
 from mtr_env.plugs import named_game
 from mtr_env.reward import RUBRICS, Rubric
@@ -28,7 +29,7 @@ from mtr_env.reward_log import episode_log
 from mtr_env.session import SYSTEM, ToolSession, stopped
 from mtr_env.tool import Toolset
 from mtr_env.trace import Trace, decode, encode
-from mtr_env.transcript import transcript
+from mtr_env.transcript import printable, transcript
 
 with needed("inspect", "The Inspect adapter"):
     from inspect_ai import Task, task
@@ -58,16 +59,28 @@ def mtr(
         seed: Epoch n is played with the seed ``seed + n - 1``, which decides the noise of noisy tools.
         **options: Further arguments of ``make_game``; ``tool_maker`` and ``tool_actor`` may be ``module:attr``.
 
-    Raises as ``make_game``.
+    Raises Inspect's ``PrerequisiteError``, of which its command line shows the message alone, from what ``make_game``
+    raises for an argument or a file that cannot be used.
     """
     given = {name: value for name, value in (("split", split), ("limit", limit)) if value is not None}
-    game = named_game(env_id, {**options, **given})
+    try:
+        game = named_game(env_id, {**options, **given})
+    except (MTRError, ValueError, TypeError, ImportError, OSError) as error:
+        raise _refusal(error) from error
     rubric = game.rubric.name if RUBRICS.get(game.rubric.name) is game.rubric else game.rubric
     return Task(
         dataset=MemoryDataset(_samples(game), name=f"{env_id}, {game.world.info.split}"),
         solver=play(game, seed),
         scorer=[reward(rubric), parts(rubric)],
     )
+
+
+def _refusal(error: Exception) -> Exception:
+    from inspect_ai._util.error import PrerequisiteError  # private; imported here, so that only this depends on it
+    from rich.markup import escape  # what stands in brackets would be a style
+
+    refusal: Exception = PrerequisiteError(f"mtr-env: error: {escape(printable(str(error)))}")
+    return refusal
 
 
 @solver
