@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("trl", reason="the train extra is not installed (pip install -e '.[train]')")
 import torch
 import trl
+from trl.trainer import utils as trl_utils
 
 from benchmarks.parity_drivers.trl import Kept
 from benchmarks.tiny_trl import chat_tokenizer, tiny_model
@@ -26,7 +27,7 @@ from mtr_env.registration import make_game
 from mtr_env.rollout import play
 from mtr_env.trace import Trace, encode
 from mtr_env.transcript import messages
-from train.trainer import TrimmedGRPOTrainer
+from train.trainer import LabelledSFTTrainer, TrimmedGRPOTrainer
 
 pytestmark = [
     pytest.mark.adapters,
@@ -172,18 +173,56 @@ def test_grpo_optimises_the_ids_that_the_traces_record(
     assert any(step.observation for step in traces[0].steps[:-1])
 
 
+def sft(traces: Sequence[Trace], tokenizer: Any, out: Path) -> dict[str, torch.Tensor]:
+    """The weights after `train.sft` on the traces, two a step; the model is the same every time."""
+    from train import sft
+    from train.models import load
+
+    out.mkdir(exist_ok=True)
+    (out / "traces.jsonl").write_bytes(b"".join(encode(trace) + b"\n" for trace in traces))
+    tiny_model(tokenizer).save_pretrained(out / "model")
+    tokenizer.save_pretrained(out / "model")
+    options = ["--model", str(out / "model"), "--traces", str(out / "traces.jsonl"), "--least-reward", "-1"]
+    sft.main([*options, "--batch", "2", "--max-tokens", str(MOST), "--lr", "1e-2", "--out", str(out / "sft")])
+    weights: dict[str, torch.Tensor] = load(str(out / "sft"), MOST)[0].state_dict()
+    return weights
+
+
+def test_positions_without_a_label_change_nothing_that_sft_learns(
+    tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from train import trainer as trainers
+
+    _, traces = grpo(trl.GRPOTrainer, tokenizer, tmp_path / "grpo")
+    lean = sft(traces, tokenizer, tmp_path / "lean")
+    monkeypatch.setattr(trainers, "LabelledSFTTrainer", trl.SFTTrainer)
+    whole = sft(traces, tokenizer, tmp_path / "whole")
+    assert not torch.equal(lean["lm_head.weight"], tiny_model(tokenizer).state_dict()["lm_head.weight"])
+    for name, weight in whole.items():
+        torch.testing.assert_close(lean[name], weight, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("trainer_class", [LabelledSFTTrainer, TrimmedGRPOTrainer])
+def test_only_labelled_positions_meet_the_vocabulary_while_it_trains(
+    trainer_class: type[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(trainer_class.__bases__[0], "train", lambda self: seen.append(trl_utils._use_triton(cpu)))
+    trainer_class.train(object.__new__(trainer_class))
+    assert seen == [True]
+    assert not trl_utils._use_triton(cpu)
+
+
 def test_sft_optimises_the_ids_that_the_traces_record(
     tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train import sft
+    from train import trainer as trainers
 
     _, traces = grpo(trl.GRPOTrainer, tokenizer, tmp_path / "grpo")
-    (tmp_path / "traces.jsonl").write_bytes(b"".join(encode(trace) + b"\n" for trace in traces))
-    tiny_model(tokenizer).save_pretrained(tmp_path / "model")
-    tokenizer.save_pretrained(tmp_path / "model")
     found: list[Seen] = []
 
-    class Watched(trl.SFTTrainer):  # type: ignore[misc]
+    class Watched(trainers.LabelledSFTTrainer):  # type: ignore[misc]
         def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
             batch = {name: value.clone() for name, value in inputs.items()}
             with watched(model) as states:
@@ -193,9 +232,8 @@ def test_sft_optimises_the_ids_that_the_traces_record(
             found.extend(seen(batch["input_ids"], batch["attention_mask"], own, states[0]))
             return loss
 
-    monkeypatch.setattr(trl, "SFTTrainer", Watched)
-    options = ["--model", str(tmp_path / "model"), "--traces", str(tmp_path / "traces.jsonl"), "--least-reward", "-1"]
-    sft.main([*options, "--batch", "2", "--max-tokens", str(MOST), "--out", str(tmp_path / "sft")])
+    monkeypatch.setattr(trainers, "LabelledSFTTrainer", Watched)
+    sft(traces, tokenizer, tmp_path)
     assert len(found) == 4
     assert_the_same(found, traces, Encoder(tokenizer))
 

@@ -194,9 +194,9 @@ def spent(out: Path, seconds: float) -> float:
 
 
 def set_up_seconds() -> float | None:
-    """What ``make`` took to set this environment up, which its stamps say; ``None`` when something else made it."""
+    """What ``make`` took to set this environment up, which its stamp says; ``None`` when something else made it."""
     try:
-        return float(sum(int(Path(sys.prefix, name).read_text()) for name in (".installed", ".installed-train")))
+        return float(Path(sys.prefix, ".installed-train").read_text())
     except (OSError, ValueError):
         return None
 

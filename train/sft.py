@@ -152,11 +152,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(Args, "sft", __doc__.split("\n", 1)[0], argv)
     check(args)
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTConfig
 
     from train.callbacks import Evaluate, StopAt
     from train.sampler import CachedSampler
     from train.tokenizer import build
+    from train.trainer import LabelledSFTTrainer
 
     model, tokenizer = load(args.model, args.max_tokens)
     names = Random(args.seed) if args.exchange_names else None
@@ -187,7 +188,7 @@ def main(argv: list[str] | None = None) -> None:
             every=sys.maxsize,  # before the first step, and after the last
         )
         callbacks.append(evaluation)
-    trainer = SFTTrainer(
+    trainer = LabelledSFTTrainer(
         model=model,
         args=config,
         train_dataset=Dataset.from_list(in_batches(rows, args.batch, args.seed)),
