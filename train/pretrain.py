@@ -1,9 +1,7 @@
 """Pretraining of the tiny base model: it learns to copy and to read, and sees no trace, no tool call and no answer tag.
 
-    python -m train.pretrain --out runs/base1
-    python -m train.pretrain --start runs/base1 --steps 4000 --lr 2e-3 --seed 1 --out runs/base2
-    python -m train.pretrain --start runs/base2 --steps 4500 --lr 2e-3 --seed 2 \
-        --families bridge,count,temporal,yes_no --out train/base
+    python -m train.pretrain --out runs/base
+    python -m train.pretrain --start runs/base --steps 4000 --lr 2e-3 --seed 1 --out train/base
 
 The first steps are *copying* alone, because reading builds on it: random tokens, pieces of which come again later. To
 predict them is to find where this token stood before and to say what followed it. The grammar's tags occur here as
@@ -22,8 +20,7 @@ order in which the oracle asks them, half of its questions after a manual of too
 
 - *comparing*: two dates or numbers, which is the smaller or the larger, and what is to be subtracted from what.
 
-The third goes on with that on the question families of the demonstration. In the end the grammar's tags, which no text
-holds, get the embeddings of what stands in their places in plain text. The world's seed is another than that of any
+In the end the grammar's tags, which no text holds, get the embeddings of what stands in their places in plain text. The world's seed is another than that of any
 split of it, and the names are those of its training split.
 """
 
