@@ -20,8 +20,8 @@ order in which the oracle asks them, half of its questions after a manual of too
 
 - *comparing*: two dates or numbers, which is the smaller or the larger, and what is to be subtracted from what.
 
-In the end the grammar's tags, which no text holds, get the embeddings of what stands in their places in plain text. The world's seed is another than that of any
-split of it, and the names are those of its training split.
+In the end the grammar's tags, which no text holds, get the embeddings of what stands in their places in plain text. The
+world's seed is another than that of any split of it, and the names are those of its training split.
 """
 
 from __future__ import annotations
