@@ -55,8 +55,11 @@ def test_the_tools_of_a_model_are_played_replayed_and_written_as_the_command_lin
     assert make_game(HOTPOT, world=str(tmp_path / "worlds/written")).setup.tool_maker.startswith("llm")
 
 
+@pytest.mark.adapters
+@pytest.mark.page
 def test_a_model_and_a_policy_of_ones_own_join_the_leaderboard_as_the_agents_page_shows(tmp_path: Path) -> None:
     pytest.importorskip("openai", reason=WITHOUT_OPENAI)
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install -e '.[train]')")
     (tmp_path / "my_module.py").write_text(SEARCHER)
     path = os.pathsep.join([str(ROOT), str(tmp_path)])
     with ChatServer(content=lambda body: "yes") as server:

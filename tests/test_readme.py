@@ -35,6 +35,7 @@ NOT_HERE = {  # commands that no block is marked for, and why they are not run a
     "vf-": "another environment: tests/test_adapter_verifiers.py runs both programs",
     "python -m verl.": "it needs a GPU server",
     "accelerate launch ": "it needs several GPUs",
+    "python -m torch.distributed.run ": "it takes long: tests/test_training_lora.py starts two processes",
     "python -m train.": "it takes long: tests/test_training.py runs the programs on tiny models",
     "python -m benchmarks.": "it takes long: the programs have tests of their own",
 }
