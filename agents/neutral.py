@@ -1,12 +1,14 @@
 """The strategy-neutral teacher: shows the form of every move and leaves open which one is right.
 
-At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any tool
-on a name that it has just seen. When the plan is complete, it answers; often the steps run out before, and the last one
-is a guess. A policy that learns from its traces knows how to call, what may be copied and when an answer is due; which
-tool leads there is left for reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks
-is written before it (:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to
-act, and that one of them pays is for it to find out. ``detours`` names the only tools that a detour may call: a choice
-among few is a form that a small model can learn.
+At each step it makes the next call of the oracle's plan with probability ``p_gold``; otherwise a valid call of any
+tool on a name that it has just seen. With ``p_later`` above that, a plan that has begun is mostly carried through:
+the traces hold its late calls and its answer more often, and which way the first move goes is as open as before. When
+the plan is complete, it answers; often the steps run out before, and the last one is a guess. A policy that learns
+from its traces knows how to call, what may be copied and when an answer is due; which tool leads there is left for
+reinforcement learning. With ``thoughts`` the simple question that a call of the plan asks is written before it
+(:mod:`agents.thoughts`); detours are made without a thought. So such a policy knows two ways to act, and that one of
+them pays is for it to find out. ``detours`` names the only tools that a detour may call: a choice among few is a form
+that a small model can learn.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ from mtr_env.trace import Fault, Trace
 
 
 class NeutralTeacher:
-    """Plays the oracle's plan with detours; every draw is a function of ``seed``, question and turn."""
+    """Plays the oracle's plan with detours; every draw is a function of ``seed``, question and turn.
+
+    ``p_later`` takes the place of ``p_gold`` once the plan has begun. Raises ``ValueError`` for one outside (0, 1].
+    """
 
     sees_gold = True
 
@@ -38,11 +43,14 @@ class NeutralTeacher:
         actor: ToolActor | None = None,
         thoughts: bool = False,
         detours: Collection[str] | None = None,
+        p_later: float | None = None,
     ) -> None:
-        if not 0 < p_gold <= 1:
-            raise ValueError(f"p_gold is in (0, 1], found {p_gold}.")
+        for name, p in (("p_gold", p_gold), ("p_later", p_later)):
+            if p is not None and not 0 < p <= 1:
+                raise ValueError(f"{name} is in (0, 1], found {p}.")
         self.grammar = get_grammar(grammar)
         self.p_gold = p_gold
+        self.p_later = p_gold if p_later is None else p_later
         self.seed = seed
         self.thoughts = thoughts
         self.detours = detours
@@ -68,10 +76,12 @@ class NeutralPlayer:
         """The next move of the plan, or a detour; in the last step an answer."""
         turn = reading.turn(messages)
         planned = self._without_detours(messages)
-        complete = reading.turn(planned) >= len(self._oracle.plan.steps)
+        begun = reading.turn(planned)
+        complete = begun >= len(self._oracle.plan.steps)
         if not complete and turn == self._last:
             return self._guess(messages, turn)
-        if not complete and draw.uniform(*self._key, turn) >= self._teacher.p_gold:
+        p_gold = self._teacher.p_later if begun else self._teacher.p_gold
+        if not complete and draw.uniform(*self._key, turn) >= p_gold:
             detour = self._detour(messages, tools, turn)
             if detour is not None:
                 self._detour_at.append(turn)

@@ -27,9 +27,9 @@ from train import collect, filters, options
 WITHOUT_TRANSFORMERS = "the train extra is not installed (pip install -e '.[train]')"
 
 
-def traces(p_gold: float, count: int = 40) -> list[Trace]:
+def traces(p_gold: float, count: int = 40, p_later: float | None = None) -> list[Trace]:
     game = make_game("MTR-Synthetic-v0", split="train", limit=count, grammar="hermes-compact")
-    teacher = NeutralTeacher(game.grammar, p_gold, actor=game.tool_actor)
+    teacher = NeutralTeacher(game.grammar, p_gold, actor=game.tool_actor, p_later=p_later)
     return [play(MTREnv(game), teacher, question_id=question_id) for question_id in game.world.ids]
 
 
@@ -48,6 +48,26 @@ def test_without_detours_the_neutral_teacher_is_the_oracle() -> None:
     game = make_game("MTR-Synthetic-v0", split="train", limit=40, grammar="hermes-compact")
     direct = [play(MTREnv(game), Oracle(game.grammar), question_id=i) for i in game.world.ids]
     assert [[s.action for s in t.steps] for t in traces(1.0)] == [[s.action for s in t.steps] for t in direct]
+
+
+def test_a_plan_that_has_begun_is_carried_through_as_often_as_asked() -> None:
+    game = make_game("MTR-Synthetic-v0", split="train", limit=40, grammar="hermes-compact")
+    detours = 0
+    for question_id, trace in zip(game.world.ids, traces(0.4, p_later=1.0), strict=True):
+        direct = [s.action for s in play(MTREnv(game), Oracle(game.grammar), question_id=question_id).steps]
+        actions = [step.action for step in trace.steps]
+        made = [i for i, action in enumerate(actions) if action == direct[0]]  # a detour may be the same call
+        begun = made[-1] if made else len(actions)
+        assert actions[begun:-1] == direct[: len(actions) - begun][:-1]  # the last one may be a guess
+        detours += begun
+    assert 20 < detours < 120  # 60 before the first calls of 40 plans at 0.4
+
+
+@pytest.mark.parametrize("probabilities", [{"p_gold": 0.0}, {"p_later": 1.2}])
+def test_a_probability_outside_its_range_is_refused(probabilities: dict[str, float]) -> None:
+    (name, value) = next(iter(probabilities.items()))
+    with pytest.raises(ValueError, match=rf"{name} is in \(0, 1\], found {value}"):
+        NeutralTeacher("hermes", **probabilities)
 
 
 def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ class Args(WorldOptions, PlayerOptions):
 
     teacher: str = option("neutral", "neutral (the oracle's plan with detours), oracle, or chat (a chat model)")
     p_gold: float | None = option(None, "how often the neutral teacher makes the plan's next call (0.5)")
+    p_later: float | None = option(None, "the same, once the plan has begun (as --p-gold)")
     detours: str | None = option(None, "the only tools that its detours may call, with commas between them")
     thoughts: bool = option(False, "write the question that a call asks before each call of the plan")
     policy_temperature: str = option("0.7", "of the chat model's sampling; none sends none")
@@ -89,8 +90,9 @@ class Args(WorldOptions, PlayerOptions):
             if getattr(self, name) not in known:
                 expected = ", ".join(map(repr, known))
                 raise SystemExit(f"Unknown {name} {getattr(self, name)!r}; expected one of {expected}.")
-        if self.p_gold is not None and self.teacher != "neutral":
-            raise SystemExit("--p-gold is for --teacher neutral.")
+        for name in ("p_gold", "p_later"):
+            if getattr(self, name) is not None and self.teacher != "neutral":
+                raise SystemExit(f"--{name.replace('_', '-')} is for --teacher neutral.")
         if self.thoughts and self.teacher == "chat":
             raise SystemExit("--thoughts is for --teacher neutral or oracle; a chat model thinks by itself.")
         try:
@@ -111,7 +113,7 @@ def make_teacher(args: Args, game: Game) -> AnyPolicy:
     neutral = 0.5 if args.p_gold is None else args.p_gold
     p_gold = neutral if args.teacher == "neutral" else 1.0  # the oracle makes no detour
     detours = args.detours.split(",") if args.detours else None
-    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours)
+    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours, args.p_later)
 
 
 def policy_name(args: Args, teacher: AnyPolicy) -> str:
@@ -119,7 +121,8 @@ def policy_name(args: Args, teacher: AnyPolicy) -> str:
     if isinstance(teacher, AutoAgent):
         return teacher.name
     p_gold = 0.5 if args.p_gold is None else args.p_gold
-    settings = [f"{p_gold:g}", *filter(None, [args.detours])] if args.teacher == "neutral" else []
+    later = [] if args.p_later is None else [f"later {args.p_later:g}"]
+    settings = [f"{p_gold:g}", *later, *filter(None, [args.detours])] if args.teacher == "neutral" else []
     settings += ["thoughts"] if args.thoughts else []
     return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
 
