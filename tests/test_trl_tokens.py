@@ -180,6 +180,7 @@ def sft(traces: Sequence[Trace], tokenizer: Any, out: Path) -> dict[str, torch.T
 
     out.mkdir(exist_ok=True)
     (out / "traces.jsonl").write_bytes(b"".join(encode(trace) + b"\n" for trace in traces))
+    torch.manual_seed(0)
     tiny_model(tokenizer).save_pretrained(out / "model")
     tokenizer.save_pretrained(out / "model")
     options = ["--model", str(out / "model"), "--traces", str(out / "traces.jsonl"), "--least-reward", "-1"]
@@ -197,6 +198,7 @@ def test_positions_without_a_label_change_nothing_that_sft_learns(
     lean = sft(traces, tokenizer, tmp_path / "lean")
     monkeypatch.setattr(trainers, "LabelledSFTTrainer", trl.SFTTrainer)
     whole = sft(traces, tokenizer, tmp_path / "whole")
+    torch.manual_seed(0)
     assert not torch.equal(lean["lm_head.weight"], tiny_model(tokenizer).state_dict()["lm_head.weight"])
     for name, weight in whole.items():
         torch.testing.assert_close(lean[name], weight, rtol=1e-4, atol=1e-5)
