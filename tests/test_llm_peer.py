@@ -144,12 +144,13 @@ def test_the_peer_stops_at_the_limit(peer: Peer) -> None:
 def test_the_peer_is_asked_for_json_in_one_form_or_the_other(peer: Peer) -> None:
     """This server takes `response_format` and ignores it, so that the schema reaches the model in the prompt only."""
     schema = {"type": "object", "properties": {"status": {"type": "string"}}, "required": ["status"]}
-    speaker = client(peer, max_output_tokens=16)
+    speaker = client(peer, max_output_tokens=64)
     plain = run(speaker.complete(question()))
     as_format = run(speaker.complete(question(), schema=schema))
     speaker._dialect.learn(Failure("response_format is not supported", False, 400), b'{"response_format":')
     as_text = run(speaker.complete(question(), schema=schema))
     assert plain.usage.input_tokens == as_format.usage.input_tokens < as_text.usage.input_tokens - 20
+    assert as_text.text != as_format.text
 
 
 def test_the_peer_gets_many_questions_at_once(peer: Peer) -> None:
