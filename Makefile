@@ -72,9 +72,8 @@ test-all: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## every tier, and the adapt
 
 # A part of the adapters tier, small enough for CI. Where a file is skipped, its framework was not installed: an error.
 PAGES := endpoint inspect mcp openenv skyrl trl_page
-PAGES_APART := gem verifiers
-pages: $(ADAPTERS) $(PAGES_APART:%=.venv-%/.installed) ## the examples of the adapters' pages
-	set -e; for name in $(PAGES_APART); do \
+pages: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## the examples of the adapters' pages
+	set -e; for name in $(APART); do \
 		.venv-$$name/bin/python -m pytest --no-skips -rs -m page tests/test_adapter_$$name.py; done
 	$(BIN)/python -m pytest --no-skips -rs -m page $(PAGES:%=tests/test_adapter_%.py) tests/test_pages.py
 

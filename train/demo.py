@@ -3,7 +3,7 @@
     python -m train.demo --out runs/demo
 
 A synthetic world and its audit; traces of the strategy-neutral teacher; SFT, then GRPO and at the same time its
-control, which goes on with SFT for as long as GRPO takes; then the base, SFT, control and GRPO models and the policies
+control, which goes on with SFT for as long as GRPO takes; the base, SFT, control and GRPO models and the policies
 without a model play the same held-out questions. Each stage is one of the training programs with ``--recipe``; a
 rerun reuses every stage that is complete.
 
@@ -19,7 +19,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from train.options import option, parse, recipe_file
 
 MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
 """The rows that a model plays, each with the stage that made it; the base comes with the repository."""
+DECODINGS = {"greedy": 0, "sampled": 1}
+"""The temperatures at which every model plays."""
 SCRIPTED = {"oracle": "oracle", "random": "random-valid", "first_search": "first-search", "no_tool": "no-tool"}
 """The rows that a policy without a model plays, each with the policy's name."""
 IN_SUMMARY = (*MODELS, "oracle", "random")
@@ -65,7 +68,9 @@ class Stages:
         command += ["--seed", str(self.args.seed)]
         environment = os.environ | {"OMP_NUM_THREADS": str(cores or self.cores), "TRL_EXPERIMENTAL_SILENCE": "1"}
         print(f"{stage}: python {' '.join(command[1:])}", flush=True)
-        with (self.args.out / f"{stage}.log").open("wb") as log:
+        file = self.args.out / f"{stage}.log"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("wb") as log:
             return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
 
     def finish(self, stage: str, process: subprocess.Popen[bytes]) -> None:
@@ -75,19 +80,54 @@ class Stages:
             end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise SystemExit(f"{stage} failed (exit {process.returncode}):\n{end}\n(all of it: {log})")
 
-    def run(self, stage: str, program: str, result: str, *options: str) -> None:
+    def run(self, stage: str, program: str, result: str, *options: str, cores: int | None = None) -> None:
         """Runs a program to its end, unless its result is there."""
         if not (self.args.out / stage / result).exists():
-            self.finish(stage, self.start(stage, program, *options, "--out", str(self.args.out / stage)))
+            out = ("--out", str(self.args.out / stage))
+            self.finish(stage, self.start(stage, program, *options, *out, cores=cores))
+
+    def side_by_side(self, jobs: Sequence[tuple[str, ...]]) -> None:
+        """Does ``run(*job)`` for each job, as many at a time as there are cores up to two, which share the cores.
+
+        Models this small play faster as two programs with one thread each than as one program with two threads.
+        """
+        at_once = min(2, self.cores)
+        with ThreadPoolExecutor(at_once) as pool:
+            started = [pool.submit(self.run, *job, cores=self.cores // at_once) for job in jobs]
+            try:
+                for job in as_completed(started):
+                    job.result()
+            finally:  # one that fails ends the others that have not begun
+                pool.shutdown(cancel_futures=True)
 
 
-def train_all(args: Args) -> None:
-    """Collects, fine-tunes, then GRPO beside its control, each on half of the cores for the same time."""
+def measurements(args: Args, rows: Iterable[str]) -> list[tuple[str, ...]]:
+    """The jobs that let these models play the held-out questions, with each decoding."""
+    base = parse(sft.Args, "sft", "", ["--recipe", args.stages]).model
+    jobs = []
+    for row in rows:
+        stage = MODELS[row]
+        model = base if stage is None else str(args.out / stage)
+        for decoding, temperature in DECODINGS.items():
+            options = ("--model", model, "--temperature", str(temperature), "--episodes", str(args.episodes))
+            jobs.append((f"held_out/{row}_{decoding}", "measure", "summary.json", *options))
+    return jobs
+
+
+def train_and_measure(args: Args) -> None:
+    """Collects (and the base plays meanwhile), fine-tunes, then GRPO beside its control, each on half of the cores for
+    the same time; then the trained models play the held-out questions."""
     stages, out = Stages(args), args.out
-    stages.run("traces", "collect", "sft.jsonl")
+    stages.side_by_side([("traces", "collect", "sft.jsonl"), *measurements(args, ["base"])])
     stages.run("sft", "sft", "log.json", "--traces", str(out / "traces/traces.jsonl"))
-    if (out / "grpo/log.json").exists() and (out / "control/log.json").exists():
-        return
+    if not ((out / "grpo/log.json").exists() and (out / "control/log.json").exists()):
+        train_and_control(args, stages)
+    stages.side_by_side(measurements(args, [row for row in MODELS if row != "base"]))
+
+
+def train_and_control(args: Args, stages: Stages) -> None:
+    """GRPO and, until it is done, SFT that goes on: both from the same weights, at the same learning rate."""
+    out = args.out
     stop = out / "grpo_is_done"
     stop.unlink(missing_ok=True)
     half = max(1, stages.cores // 2)
@@ -109,20 +149,15 @@ def train_all(args: Args) -> None:
         stages.finish("control", control)
 
 
-def measure_all(args: Args) -> dict[str, dict[str, dict[str, Any]]]:
-    """Every model on the held-out questions, by decoding ("greedy", "sampled") and row."""
-    base = parse(sft.Args, "sft", "", ["--recipe", args.stages]).model
-    rows: dict[str, dict[str, dict[str, Any]]] = {"greedy": {}, "sampled": {}}
-    for decoding, temperature in (("greedy", 0), ("sampled", 1)):
-        for row, stage in MODELS.items():
-            folder = args.out / "held_out" / f"{row}_{decoding}"
-            if not (folder / "summary.json").exists():
-                model = base if stage is None else str(args.out / stage)
-                options = ["--recipe", args.stages, "--model", model, "--temperature", str(temperature)]
-                options += ["--episodes", str(args.episodes), "--seed", str(args.seed), "--out", str(folder)]
-                measure.run(parse(measure.Args, "measure", "", options))
-            rows[decoding][row] = json.loads((folder / "summary.json").read_text())
-    return rows
+def measured(args: Args) -> dict[str, dict[str, dict[str, Any]]]:
+    """What every model did on the held-out questions, by decoding and row."""
+    return {
+        decoding: {
+            row: json.loads((args.out / "held_out" / f"{row}_{decoding}" / "summary.json").read_text())
+            for row in MODELS
+        }
+        for decoding in DECODINGS
+    }
 
 
 def play_scripted(args: Args, game: Game) -> dict[str, dict[str, Any]]:
@@ -222,8 +257,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         flush=True,
     )
     try:
-        train_all(args)
-        rows = measure_all(args)
+        train_and_measure(args)
+        rows = measured(args)
         rows["greedy"] |= play_scripted(args, game)
     finally:  # an interrupted run counts too
         seconds = spent(args.out, time.perf_counter() - began)

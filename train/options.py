@@ -124,6 +124,7 @@ class WorldOptions(ToolOptions):
     source: str | None = option(None, "a local file of questions")
     world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
     families: str | None = option(None, "the synthetic world's question families, with commas between them (all)")
+    world_seed: int | None = option(None, "the synthetic world's seed: another one, other questions of the split (0)")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
@@ -142,7 +143,7 @@ class WorldOptions(ToolOptions):
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
         which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
         families = self.families.split(",") if self.families else None
-        options |= {**which, "limit": limit, "families": families}
+        options |= {**which, "limit": limit, "families": families, "world_seed": self.world_seed}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
         try:
