@@ -108,7 +108,7 @@ def test_the_command_line_says_what_to_change_without_a_traceback(option: str, s
     done = subprocess.run(
         inspect("eval", "mtr_env/mtr", "--model", "mockllm/model", "-T", option, "--log-dir", str(tmp_path)),
         cwd=tmp_path,
-        env=os.environ | {"COLUMNS": "1000", "PYTHONPATH": str(ROOT)},
+        env=os.environ | {"COLUMNS": "1000"},
         capture_output=True,
         text=True,
         timeout=120,
