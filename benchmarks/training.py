@@ -75,20 +75,20 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training", description=__doc__.split("\n", 1)[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/training"))
-    parser.add_argument("--stages", default="tiny", help="the recipe")
+    parser.add_argument("--recipe", default="tiny", help="of all stages: a name, or a .toml file")
     args = parser.parse_args(argv)
     if len(args.seeds) > max(STUDENT):
         parser.error(f"at most {max(STUDENT)} seeds")
     results = []
     for seed in args.seeds:
         folder = args.out / f"seed{seed}"
-        results.append(demo.main(["--stages", args.stages, "--seed", str(seed), "--out", str(folder)]))
+        results.append(demo.main(["--recipe", args.recipe, "--seed", str(seed), "--out", str(folder)]))
     command = shlex.join(["python", "-m", "benchmarks.training", *(sys.argv[1:] if argv is None else argv)])
     about = ", ".join(f"{key} {value}" for key, value in machine("torch", "transformers", "trl").items())
     text = [
         "# Training",
         "",
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, recipe `{args.stages}`; {about}.",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, recipe `{args.recipe}`; {about}.",
         f"{results[0]['grpo']['episodes']} held-out questions (split `test`: no entity name occurs in training); means "
         f"and 95% t-intervals over {len(results)} seeds, in percent. "
         f"Minutes a seed, without set-up: {', '.join(map(minutes, results))}.",

@@ -15,6 +15,10 @@ class ToolsetError(MTRError, ValueError):
     """A toolset that breaks a rule: an invalid schema, an unportable name, a leak, or over the size budget."""
 
 
+class PromptError(MTRError, ValueError):
+    """A prompt that leaves no room for an action in the tokens that an episode may have."""
+
+
 class UnknownQuestionError(MTRError, KeyError):
     """A question id that the world does not hold."""
 

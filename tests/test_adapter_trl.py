@@ -173,7 +173,7 @@ def test_where_trl_has_vllm_it_samples_and_its_length_limit_is_given_back() -> N
     expected = rollouts([row["prompt"]] * 2, TRAINER)
     rollouts.sampler = trainer_sampler
     engine = Engine(script.sample)
-    trainer = SimpleNamespace(state=TRAINER.state, use_vllm=True, vllm_generation=engine)
+    trainer = processes(1, use_vllm=True, vllm_generation=engine)
     assert {**rollouts([row["prompt"]] * 2, trainer), "mtr_log": expected["mtr_log"]} == expected
     assert expected["logprobs"][0][0] == -0.5  # of the sampled token, not of the most likely one
     assert {*engine.asked} == {rollouts.max_turn_tokens}
@@ -185,6 +185,45 @@ def test_where_trl_has_vllm_it_samples_and_its_length_limit_is_given_back() -> N
     with pytest.raises(TypeError):
         rollouts([row["prompt"]], trainer)
     assert broken.max_completion_length == 4096
+
+
+def processes(number: int, kind: str = "MULTI_GPU", zero: int = 2, **settings: Any) -> SimpleNamespace:
+    """A trainer as far as it says how it samples."""
+    plugin = SimpleNamespace(zero_stage=zero)
+    state = SimpleNamespace(deepspeed_plugin=plugin)
+    accelerator = SimpleNamespace(num_processes=number, distributed_type=kind, state=state)
+    vllm = {"vllm_mode": settings.pop("mode", "colocate"), "vllm_tensor_parallel_size": settings.pop("parallel", 1)}
+    settings = {"use_vllm": False} | settings
+    return SimpleNamespace(state=TRAINER.state, accelerator=accelerator, args=SimpleNamespace(**vllm), **settings)
+
+
+def test_sampling_that_all_processes_share_is_refused_where_there_are_several() -> None:
+    shared = [
+        ({"use_vllm": True, "mode": "server"}, "A vLLM server samples for all"),
+        ({"use_vllm": True, "parallel": 2}, "tensor-parallel size above 1 samples"),
+        ({"kind": "FSDP"}, "FSDP shards samples"),
+        ({"kind": "DEEPSPEED", "zero": 3}, r"DeepSpeed shards \(ZeRO stage 3\) samples"),
+    ]
+    for settings, message in shared:
+        with pytest.raises(ValueError, match=message):
+            trainer_sampler(processes(2, **settings))
+        assert callable(trainer_sampler(processes(1, **settings)))
+    alone = [
+        {"use_vllm": True},
+        {"kind": "MULTI_CPU"},
+        {"kind": "DEEPSPEED"},
+        {"kind": "FSDP", "use_vllm": True},
+    ]
+    assert all(callable(trainer_sampler(processes(2, **settings))) for settings in alone)
+
+
+def test_a_prompt_without_room_for_an_action_is_refused_before_anything_is_sampled() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=1)
+    rollouts = Rollouts(game, TOKENIZER, max_tokens=300)
+    with pytest.raises(
+        ValueError, match="but max_tokens is 300: raise it, or list the tools with a '-compact' grammar"
+    ):
+        rollouts.play([(game.world.ids[0], 0)], lambda contexts, most: pytest.fail("nothing to sample"))
 
 
 def test_an_unscored_episode_has_no_reward() -> None:

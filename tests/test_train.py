@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 import shutil
 import subprocess
+import sys
+import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +25,7 @@ from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.trace import Trace
 from mtr_env.worlds.synthetic import SyntheticWorld
-from train import collect, filters, options
+from train import collect, demo, filters, options
 
 WITHOUT_TRANSFORMERS = "the train extra is not installed (pip install -e '.[train]')"
 
@@ -92,6 +95,13 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
     ("arguments", "message"),
     [
         ([], "Say which questions"),
+        (["--split", "train", "--p-gold", "0"], r"p_gold is in \(0, 1\], found 0\.0"),
+        (
+            ["--split", "train", "--detours", "serach"],
+            "--detours serach: no such tool; those of the first question are",
+        ),
+        (["--split", "train", "--teacher", "oracle", "--detours", "search"], "--detours is for --teacher neutral"),
+        (["--split", "train", "--env-id", "MTR-HotpotQA-v0", "--families", "bridge"], "has no argument 'families'"),
         (
             ["--split", "train", "--teacher", "nobody"],
             "Unknown teacher 'nobody'; expected one of 'neutral', 'oracle', 'chat'",
@@ -111,13 +121,18 @@ def test_a_recipe_gives_options_that_the_command_line_overrides(
     args = options.parse(collect.Args, "collect", "", ["--recipe", "small", "--episodes", "8"])
     assert (args.split, args.episodes, args.p_gold, args.out) == ("train", 8, 1.0, Path("here"))
     (tmp_path / "bad.toml").write_text("[collect]\nepisode = 7\n")
-    for recipe, message in (("bad", "there is no option 'episode'"), ("none", "there is no recipe 'none'")):
+    (tmp_path / "other.toml").write_text("[sft]\nepochs = 1\n[grpo]\n")
+    for recipe, message in (
+        ("bad", "there is no option 'episode'"),
+        ("none", "there is no recipe 'none'"),
+        ("other", "recipe other has no table [collect]; it has [sft], [grpo]"),
+    ):
         with pytest.raises(SystemExit):
             options.parse(collect.Args, "collect", "", ["--recipe", recipe])
         assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain", "scratch"])
+@pytest.mark.parametrize("program", ["collect", "measure", "sft", "grpo", "pretrain", "scratch", "demo"])
 def test_every_program_lists_its_options(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     if program == "pretrain":
         pytest.importorskip("transformers", reason=WITHOUT_TRANSFORMERS)
@@ -220,6 +235,12 @@ def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
     assert len(game.world.ids) == 2
     assert game.setup.world.split == "train"
     assert game.setup.tool_maker == manifest.tool_maker
+    argv = ["--split", "train", "--families", "bridge", "--world-seed", "3", "--eval-world", str(tmp_path / "world")]
+    args = options.parse(grpo.Args, "grpo", "", argv)
+    assert args.held_out(args).game(2).world.info.fingerprint == game.world.info.fingerprint
+    args = options.parse(grpo.Args, "grpo", "", [*argv[:-2], "--eval-split", "validation"])
+    questions = [*args.held_out(args).game(2).world.ids]
+    assert questions == ["synthetic-validation-3-0", "synthetic-validation-3-1"]
     with pytest.raises(SystemExit, match="--tool-actor llm needs --tool-model NAME"):
         options.parse(grpo.Args, "grpo", "", ["--split", "train", "--tool-actor", "llm"]).game(2)
     makes = ["--split", "train", "--eval-every", "0", "--tool-maker", "llm", "--tool-model", "m"]
@@ -271,19 +292,77 @@ def test_every_recipe_can_be_read_by_its_programs(recipe: str) -> None:
 def test_the_demonstration_of_an_unknown_recipe_is_refused_before_anything_is_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from train import demo
-
     with pytest.raises(SystemExit):
-        demo.main(["--stages", "nothing", "--out", str(tmp_path / "run")])
+        demo.main(["--recipe", "nothing", "--out", str(tmp_path / "run")])
     assert "there is no recipe 'nothing'; expected one of" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+SCRIPTS = {
+    "fails": "raise SystemExit('no such thing')",
+    "lasts": "import pathlib, time; time.sleep(60); pathlib.Path('ended').touch()",
+    "makes": "import os, pathlib; pathlib.Path(os.environ['STAGE'], 'result').touch()",
+}
+
+
+class Scripts(demo.Stages):
+    """Stages whose programs are scripts; counts those that were started, and notes the threads of each."""
+
+    def __init__(self, out: Path, cores: int) -> None:
+        super().__init__(demo.Args(out=out))
+        self.cores = cores
+        self.started: list[tuple[str, int]] = []
+        self.processes: list[subprocess.Popen[bytes]] = []
+
+    def start(self, job: demo.Job, cores: int) -> subprocess.Popen[bytes]:
+        out = self.args.out
+        self.started.append((job.stage, cores))
+        (out / job.stage).mkdir(exist_ok=True)
+        environment = os.environ | {"STAGE": job.stage}
+        with (out / f"{job.stage}.log").open("wb") as log:
+            command = [sys.executable, "-c", SCRIPTS[job.program]]
+            self.processes.append(subprocess.Popen(command, cwd=out, stdout=log, stderr=log, env=environment))
+        return self.processes[-1]
+
+
+def test_a_stage_of_the_demonstration_that_fails_says_why_and_stops_what_runs_beside_it(tmp_path: Path) -> None:
+    stages = Scripts(tmp_path, cores=2)
+    jobs = [demo.Job(stage, program, "result") for stage, program in (("a", "lasts"), ("b", "fails"), ("c", "makes"))]
+    with pytest.raises(SystemExit, match=r"b failed \(exit 1\):\nno such thing\n\(all of it: .*b\.log\)"):
+        stages.run(*jobs)
+    assert [stage for stage, _ in stages.started] == ["a", "b"]  # c is not begun
+    assert not (tmp_path / "ended").exists()
+    assert all(process.poll() is not None for process in stages.processes)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (16, 5)])
+def test_stages_of_the_demonstration_share_the_cores(cores: int, threads: int, tmp_path: Path) -> None:
+    stages, done = Scripts(tmp_path, cores), list[str]()
+    jobs = [demo.Job(stage, "makes", "result") for stage in "abc"]
+    stages.run(*jobs, on_done=done.append)
+    assert sorted(stages.started) == [(stage, threads) for stage in "abc"]
+    assert sorted(done) == ["a", "b", "c"]
+    stages.run(*jobs)  # all complete
+    assert len(stages.started) == 3
+    alone = demo.Job("d", "makes", "result")
+    stages.run(alone)
+    assert stages.started[-1] == ("d", cores)
+
+
+def test_what_was_made_from_another_result_is_made_again(tmp_path: Path) -> None:
+    stages = Scripts(tmp_path, cores=1)
+    first = demo.Job("a", "makes", "result")
+    second = demo.Job("b", "makes", "result", made_from=(tmp_path / "a/result",))
+    stages.run(first)
+    stages.run(second)
+    os.utime(tmp_path / "a/result", (time.time() + 9,) * 2)
+    stages.run(second)
+    assert [stage for stage, _ in stages.started] == ["a", "b", "b"]
 
 
 def test_make_writes_the_seconds_of_the_set_up_and_the_demonstration_counts_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from train import demo
-
     if shutil.which("make") is None:
         pytest.skip("there is no make")
     shutil.copy(Path(__file__).parents[1] / "Makefile", tmp_path)

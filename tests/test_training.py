@@ -59,9 +59,10 @@ def test_the_first_block_of_a_new_base_model_looks_at_the_last_tokens(model: Pat
     from train.models import load
 
     loaded, tokenizer = load(str(model), 1024)
-    ids = torch.randint(6, len(tokenizer), (1, 60))
+    torch.manual_seed(0)
+    ids = torch.randint(6, len(tokenizer), (32, 60))
     loaded.set_attn_implementation("eager")
-    first = loaded(input_ids=ids, output_attentions=True).attentions[0][0]  # (heads, queries, keys)
+    first = loaded(input_ids=ids, output_attentions=True).attentions[0].mean(0)  # (heads, queries, keys)
     near = first[:, -1, -4:].sum(-1)  # 4 of 60 tokens, so 0.07 by chance
     assert near.min() > 0.15
     assert near.mean() > 0.4
@@ -318,7 +319,10 @@ def test_cutting_the_padding_leaves_the_step_as_it_was(
     ("options", "message"),
     [
         (["--group-size", "1"], "--group-size must be at least 2"),
-        (["--accumulate", "3"], "--accumulate 3 does not divide the 64 rollouts"),
+        (["--accumulate", "3"], "--accumulate 3 does not divide the 32 rollouts"),
+        (["--accumulate", "0"], "--accumulate must be at least 1"),
+        (["--groups", "0"], "--groups must be at least 1"),
+        (["--groups", "8"], "--questions 4 are too few for one step: 8 groups a device"),
         (["--vllm", "yes"], "--vllm is colocate or server, found 'yes'"),
         (["--eval-every", "5"], "Say the held-out questions"),
         (["--eval-every", "0", "--env-id", "MTR-Nothing-v0"], "MTR-Nothing-v0"),
@@ -332,8 +336,28 @@ def test_grpo_refuses_what_cannot_work_and_says_what_would(
 ) -> None:
     from train import grpo
 
-    with pytest.raises((SystemExit, ValueError), match=message):
-        grpo.main([*WORLD, "--questions", "4", "--model", str(model), "--out", str(tmp_path), *options])
+    where = ["--model", str(model), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit, match=message):
+        grpo.main([*WORLD, "--questions", "4", "--groups", "4", *where, *options])
+    assert not (tmp_path / "out").exists()
+
+
+def test_grpo_does_not_mix_two_trainings_in_one_folder(model: Path, tmp_path: Path) -> None:
+    from train import grpo
+
+    (tmp_path / "checkpoint-20").mkdir()
+    with pytest.raises(SystemExit, match="checkpoint-20 is of an earlier training: --resume goes on with it; or"):
+        grpo.main([*map(str, GRPO), "--model", str(model), "--out", str(tmp_path)])
+
+
+def test_a_measurement_whose_prompts_are_too_long_is_refused(model: Path, tmp_path: Path) -> None:
+    from train import measure
+
+    with pytest.raises(
+        SystemExit, match="but max_tokens is 100: raise it, or list the tools with a '-compact' grammar"
+    ):
+        measure.main([*WORLD, "--model", str(model), "--max-tokens", "100", "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture
@@ -356,7 +380,7 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_demonstration_runs_every_stage_once(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from train import demo
 
-    arguments = ["--stages", recipe, "--episodes", "8", "--out", str(tmp_path)]
+    arguments = ["--recipe", recipe, "--episodes", "8", "--out", str(tmp_path)]
     first = demo.main(arguments)
     rows = ["base", "sft", "sft_control", "grpo", "oracle", "random"]
     assert [*first] == [*rows, "sampled", "minutes", "set_up_minutes"]

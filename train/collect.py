@@ -28,7 +28,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ from mtr_env.reward import score
 from mtr_env.trace import Trace, encode
 from mtr_env.transcript import messages
 from train.filters import Filters, kept
-from train.options import WorldOptions, option, parse
+from train.options import WorldOptions, option, parse, said_plainly
 
 TEACHERS = ("neutral", "oracle", "chat")
 FORMS = ("text", "native")
@@ -90,15 +90,13 @@ class Args(WorldOptions, PlayerOptions):
             if getattr(self, name) not in known:
                 expected = ", ".join(map(repr, known))
                 raise SystemExit(f"Unknown {name} {getattr(self, name)!r}; expected one of {expected}.")
-        for name in ("p_gold", "p_later"):
+        for name in ("p_gold", "p_later", "detours"):
             if getattr(self, name) is not None and self.teacher != "neutral":
                 raise SystemExit(f"--{name.replace('_', '-')} is for --teacher neutral.")
         if self.thoughts and self.teacher == "chat":
             raise SystemExit("--thoughts is for --teacher neutral or oracle; a chat model thinks by itself.")
-        try:
+        with said_plainly(ValueError):
             check_player(self, self.teacher == "chat", "--teacher chat")
-        except ValueError as error:
-            raise SystemExit(str(error)) from error
         if (self.most_tokens is None) != (self.tokenizer is None):
             raise SystemExit("--most-tokens and --tokenizer belong together: tokens are counted by a tokenizer.")
 
@@ -106,23 +104,37 @@ class Args(WorldOptions, PlayerOptions):
 def make_teacher(args: Args, game: Game) -> AnyPolicy:
     """The policy that plays."""
     if args.teacher == "chat":
-        try:
+        with said_plainly(ValueError, ImportError, MTRError):
             return chat_agent(args, game.grammar, concurrency=args.concurrency, seed=args.seed)
-        except (ValueError, ImportError, MTRError) as error:
-            raise SystemExit(str(error)) from error
-    neutral = 0.5 if args.p_gold is None else args.p_gold
-    p_gold = neutral if args.teacher == "neutral" else 1.0  # the oracle makes no detour
+    p_gold = gold_share(args) if args.teacher == "neutral" else 1.0  # the oracle makes no detour
     detours = args.detours.split(",") if args.detours else None
-    return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours, args.p_later)
+    if detours is not None:
+        check_detours(detours, game)
+    with said_plainly(ValueError):
+        return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours, args.p_later)
+
+
+def gold_share(args: Args) -> float:
+    """How often the neutral teacher makes the plan's next call."""
+    return 0.5 if args.p_gold is None else args.p_gold
+
+
+def check_detours(names: Sequence[str], game: Game) -> None:
+    """Raises ``SystemExit`` when the first question has none of these tools: its teacher would make no detour."""
+    first = game.begin(game.world.ids[0], 0)[1].toolset
+    known = [tool.name for tool in first.tools]
+    if not {*names} & {*known}:
+        raise SystemExit(
+            f"--detours {','.join(names)}: no such tool; those of the first question are {', '.join(known)}."
+        )
 
 
 def policy_name(args: Args, teacher: AnyPolicy) -> str:
     """What stands in the record: the teacher with everything that its actions depend on."""
     if isinstance(teacher, AutoAgent):
         return teacher.name
-    p_gold = 0.5 if args.p_gold is None else args.p_gold
     later = [] if args.p_later is None else [f"later {args.p_later:g}"]
-    settings = [f"{p_gold:g}", *later, *filter(None, [args.detours])] if args.teacher == "neutral" else []
+    settings = [f"{gold_share(args):g}", *later, *filter(None, [args.detours])] if args.teacher == "neutral" else []
     settings += ["thoughts"] if args.thoughts else []
     return f"{args.teacher}({', '.join(settings)})" if settings else args.teacher
 

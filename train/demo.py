@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,21 @@ SHOWN = ("em", "f1", "reward", "well_formed", "episodes")
 class Args:
     """What the demonstration does."""
 
-    stages: str = option("tiny", "the recipe of all stages")
+    recipe: str = option("tiny", "the recipe of all stages: a name, or a .toml file")
     out: Path = option(Path("runs/demo"), "where everything goes")
     episodes: int = option(500, "held-out questions")
     seed: int = option(0, "of every stage")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A program of the recipe with its options: it makes ``result`` in the folder ``stage`` from ``made_from``."""
+
+    stage: str
+    program: str
+    result: str
+    options: tuple[str, ...] = ()
+    made_from: tuple[Path, ...] = ()
 
 
 class Stages:
@@ -60,57 +72,79 @@ class Stages:
 
     def __init__(self, args: Args) -> None:
         self.args = args
-        self.cores = os.cpu_count() or 1
+        self.cores = cores()
 
-    def start(self, stage: str, program: str, *options: str, cores: int | None = None) -> subprocess.Popen[bytes]:
+    def complete(self, job: Job) -> bool:
+        """Whether its result is there, and no older than what it is made from."""
+        result = self.args.out / job.stage / job.result
+        return result.exists() and all(
+            source.exists() and source.stat().st_mtime <= result.stat().st_mtime for source in job.made_from
+        )
+
+    def start(self, job: Job, cores: int) -> subprocess.Popen[bytes]:
         """Starts a program; its output goes to ``<stage>.log``."""
-        command = [sys.executable, "-m", f"train.{program}", "--recipe", self.args.stages, *options]
-        command += ["--seed", str(self.args.seed)]
-        environment = os.environ | {"OMP_NUM_THREADS": str(cores or self.cores), "TRL_EXPERIMENTAL_SILENCE": "1"}
-        print(f"{stage}: python {' '.join(command[1:])}", flush=True)
-        file = self.args.out / f"{stage}.log"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("wb") as log:
-            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+        out = self.args.out
+        (out / "summary.json").unlink(missing_ok=True)  # what it says will not be so any more
+        command = [sys.executable, "-m", f"train.{job.program}", "--recipe", self.args.recipe, *job.options]
+        command += ["--out", str(out / job.stage), "--seed", str(self.args.seed)]
+        environment = os.environ | {"OMP_NUM_THREADS": str(cores), "TRL_EXPERIMENTAL_SILENCE": "1"}
+        print(f"{job.stage}: python {' '.join(command[1:])}", flush=True)
+        log = out / f"{job.stage}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as output:
+            return subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
 
-    def finish(self, stage: str, process: subprocess.Popen[bytes]) -> None:
-        """Waits for a program; raises ``SystemExit`` with the end of its output when it failed."""
-        if process.wait():
-            log = self.args.out / f"{stage}.log"
-            end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
-            raise SystemExit(f"{stage} failed (exit {process.returncode}):\n{end}\n(all of it: {log})")
-
-    def run(self, stage: str, program: str, result: str, *options: str, cores: int | None = None) -> None:
-        """Runs a program to its end, unless its result is there."""
-        if not (self.args.out / stage / result).exists():
-            out = ("--out", str(self.args.out / stage))
-            self.finish(stage, self.start(stage, program, *options, *out, cores=cores))
-
-    def side_by_side(self, jobs: Sequence[tuple[str, ...]]) -> None:
-        """Does ``run(*job)`` for each job, as many at a time as there are cores up to two, which share the cores.
+    def run(self, *jobs: Job, at_once: int | None = None, on_done: Callable[[str], None] = lambda stage: None) -> None:
+        """Runs the jobs that are not complete, so many ``at_once`` (as many as there are cores, unless told), which
+        share the cores; ``on_done`` is told each stage that has ended well.
 
         Models this small play faster as two programs with one thread each than as one program with two threads.
+        Raises ``SystemExit`` with the end of a program's output when it fails; the others are then stopped.
         """
-        at_once = min(2, self.cores)
-        with ThreadPoolExecutor(at_once) as pool:
-            started = [pool.submit(self.run, *job, cores=self.cores // at_once) for job in jobs]
-            try:
-                for job in as_completed(started):
-                    job.result()
-            finally:  # one that fails ends the others that have not begun
-                pool.shutdown(cancel_futures=True)
+        waiting = [job for job in jobs if not self.complete(job)]
+        at_once = min(len(waiting), at_once or self.cores)
+        running: dict[str, subprocess.Popen[bytes]] = {}
+        try:
+            while waiting or running:
+                while waiting and len(running) < at_once:
+                    job = waiting.pop(0)
+                    running[job.stage] = self.start(job, max(1, self.cores // at_once))
+                for stage, process in [*running.items()]:
+                    if process.poll() is not None:
+                        del running[stage]
+                        self.finish(stage, process.returncode)
+                        on_done(stage)
+                time.sleep(0.05)
+        finally:
+            for process in running.values():
+                process.terminate()
+            for process in running.values():
+                process.wait()
+
+    def finish(self, stage: str, code: int) -> None:
+        """Raises ``SystemExit`` with the end of a program's output when it failed."""
+        if code:
+            log = self.args.out / f"{stage}.log"
+            end = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
+            raise SystemExit(f"{stage} failed (exit {code}):\n{end}\n(all of it: {log})")
 
 
-def measurements(args: Args, rows: Iterable[str]) -> list[tuple[str, ...]]:
+def cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def measurements(args: Args, rows: Iterable[str]) -> list[Job]:
     """The jobs that let these models play the held-out questions, with each decoding."""
-    base = parse(sft.Args, "sft", "", ["--recipe", args.stages]).model
+    base = parse(sft.Args, "sft", "", ["--recipe", args.recipe]).model
     jobs = []
     for row in rows:
         stage = MODELS[row]
         model = base if stage is None else str(args.out / stage)
+        made_from = () if stage is None else (args.out / stage / "log.json",)
         for decoding, temperature in DECODINGS.items():
             options = ("--model", model, "--temperature", str(temperature), "--episodes", str(args.episodes))
-            jobs.append((f"held_out/{row}_{decoding}", "measure", "summary.json", *options))
+            jobs.append(Job(f"held_out/{row}_{decoding}", "measure", "summary.json", options, made_from))
     return jobs
 
 
@@ -118,35 +152,35 @@ def train_and_measure(args: Args) -> None:
     """Collects (and the base plays meanwhile), fine-tunes, then GRPO beside its control, each on half of the cores for
     the same time; then the trained models play the held-out questions."""
     stages, out = Stages(args), args.out
-    stages.side_by_side([("traces", "collect", "sft.jsonl"), *measurements(args, ["base"])])
-    stages.run("sft", "sft", "log.json", "--traces", str(out / "traces/traces.jsonl"))
-    if not ((out / "grpo/log.json").exists() and (out / "control/log.json").exists()):
-        train_and_control(args, stages)
-    stages.side_by_side(measurements(args, [row for row in MODELS if row != "base"]))
+    traces = out / "traces/kept.jsonl"
+    collected = out / "traces/collect.json"
+    stages.run(Job("traces", "collect", "collect.json"), *measurements(args, ["base"]))
+    stages.run(Job("sft", "sft", "log.json", ("--traces", str(traces)), (collected,)))
+    train_and_control(args, stages)
+    stages.run(*measurements(args, [row for row in MODELS if row != "base"]))
 
 
 def train_and_control(args: Args, stages: Stages) -> None:
-    """GRPO and, until it is done, SFT that goes on: both from the same weights, at the same learning rate."""
+    """GRPO and, until it is done, SFT that goes on: both from the same weights, at the same learning rate. Where one of
+    the two is missing both are trained anew, so that both have had the same time."""
     out = args.out
     stop = out / "grpo_is_done"
-    stop.unlink(missing_ok=True)
-    half = max(1, stages.cores // 2)
-    model = ("--model", str(out / "sft"))
-    learning = stages.start("grpo", "grpo", *model, "--out", str(out / "grpo"), cores=half)
-    rate = parse(grpo.Args, "grpo", "", ["--recipe", args.stages]).lr
-    control = stages.start(
-        "control",
-        "sft",
-        *model,
-        *("--traces", str(out / "traces/traces.jsonl"), "--out", str(out / "control")),
+    rate = parse(grpo.Args, "grpo", "", ["--recipe", args.recipe]).lr
+    model, made_from = ("--model", str(out / "sft")), (out / "sft/log.json",)
+    control = (
+        *("--traces", str(out / "traces/kept.jsonl"), "--eval-questions", "0"),
         *("--epochs", "100", "--lr", str(rate), "--schedule", "constant", "--stop-file", str(stop)),
-        cores=half,
     )
-    try:
-        stages.finish("grpo", learning)
-    finally:
-        stop.touch()
-        stages.finish("control", control)
+    jobs = (
+        Job("grpo", "grpo", "log.json", model, made_from),
+        Job("control", "sft", "log.json", (*model, *control), made_from),
+    )
+    if all(map(stages.complete, jobs)):
+        return
+    for job in jobs:
+        shutil.rmtree(out / job.stage, ignore_errors=True)
+    stop.unlink(missing_ok=True)
+    stages.run(*jobs, at_once=2, on_done=lambda stage: stop.touch() if stage == "grpo" else None)
 
 
 def measured(args: Args) -> dict[str, dict[str, dict[str, Any]]]:
@@ -212,7 +246,7 @@ def draw_curves(out: Path) -> Path:
 def remember_settings(args: Args) -> None:
     """Writes what the folder is made with; raises ``SystemExit`` when it was made with something else."""
     file = args.out / "settings.json"
-    settings = {"seed": args.seed, "episodes": args.episodes, "recipe": recipe_file(args.stages).read_text()}
+    settings = {"seed": args.seed, "episodes": args.episodes, "recipe": recipe_file(args.recipe).read_text()}
     if file.exists() and json.loads(file.read_text()) != settings:
         raise SystemExit(f"{args.out} was made with other settings ({file}); remove it or choose another --out.")
     write_json(file, settings)
@@ -240,7 +274,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
     began = time.perf_counter()
-    game = parse(measure.Args, "measure", "", ["--recipe", args.stages]).game(args.episodes)
+    game = parse(measure.Args, "measure", "", ["--recipe", args.recipe]).game(args.episodes)
     args.out.mkdir(parents=True, exist_ok=True)
     remember_settings(args)
     info = game.world.info
@@ -277,4 +311,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it has started ends with it
     main()

@@ -17,8 +17,6 @@ With ``--noise 0.1`` a tenth of the responses fail, find nothing, answer in part
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,11 +28,11 @@ from mtr_env.reward import score
 from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 from train.measure import play_all, summary_of
 from train.models import adapter, load, save
-from train.options import PlayOptions, TrainerOptions, option, parse
+from train.options import HeldOutOptions, PlayOptions, TrainerOptions, option, parse, processes, said_plainly
 
 
 @dataclass
-class Args(TrainerOptions, PlayOptions):
+class Args(TrainerOptions, PlayOptions, HeldOutOptions):
     """What is trained on what, and how."""
 
     model: str = option("runs/sft", "the checkpoint to start from: a folder, or a hub id")
@@ -50,9 +48,6 @@ class Args(TrainerOptions, PlayOptions):
     noise_end: float | None = option(None, "that share at the last step, to which it goes evenly; --noise if not said")
     least_variance: float = option(0.4, "refuse to start below this share of groups with different rewards")
     eval_every: int = option(20, "steps between evaluations on held-out questions; 0: none")
-    eval_split: str | None = option(None, "the split of the held-out questions")
-    eval_source: str | None = option(None, "a local file of held-out questions")
-    eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
     eval_questions: int = option(64, "how many of them, each played once with the most likely tokens")
     vllm: str | None = option(None, "sample with vLLM: colocate or server (not run where this was written)")
     save_every: int = option(20, "steps between checkpoints")
@@ -99,13 +94,21 @@ def evaluate(player: Rollouts, greedy: Sampler, questions: int) -> dict[str, flo
 
 def one_device(args: Args) -> bool:
     """Whether this process has the whole model and samples itself."""
-    return args.vllm is None and int(os.environ.get("WORLD_SIZE", "1")) == 1
+    return args.vllm is None and processes() == 1
 
 
 def check(args: Args) -> None:
     """Raises ``SystemExit`` with the fix for options that do not fit each other."""
     if args.group_size < 2:
         raise SystemExit("--group-size must be at least 2: GRPO compares the rollouts of a question.")
+    for name in ("groups", "accumulate"):
+        if getattr(args, name) < 1:
+            raise SystemExit(f"--{name} must be at least 1.")
+    if args.questions < args.groups * processes():
+        raise SystemExit(
+            f"--questions {args.questions} are too few for one step: {args.groups} groups a device (--groups) on "
+            f"{processes()} devices are of different questions."
+        )
     if args.groups * args.group_size % args.accumulate:
         raise SystemExit(
             f"--accumulate {args.accumulate} does not divide the {args.groups * args.group_size} rollouts of a step "
@@ -119,10 +122,8 @@ def check(args: Args) -> None:
         raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
     if args.eval_every and not one_device(args):
         raise SystemExit("Evaluation during training needs one device and no vLLM: --eval-every 0, then train.measure.")
-    if args.eval_every and args.eval_split is None and args.eval_source is None and args.eval_world is None:
-        raise SystemExit(
-            "Say the held-out questions: --eval-split NAME, --eval-source FILE or --eval-world DIR; or --eval-every 0."
-        )
+    if args.eval_every:
+        args.check_held_out("--eval-every 0")
     if args.tool_maker == "llm" and args.cassette is None:
         raise SystemExit(
             "A question's tools are needed more than once, and always the same ones: freeze them with `mtr-env world "
@@ -163,21 +164,23 @@ def main(argv: list[str] | None = None) -> None:
     from train.sampler import CachedSampler
     from train.trainer import TrimmedGRPOTrainer
 
+    last = get_last_checkpoint(str(args.out)) if args.out.is_dir() else None
+    if last is not None and not args.resume:
+        raise SystemExit(f"{last} is of an earlier training: --resume goes on with it; or choose another --out.")
     torch.manual_seed(args.seed)
     model, tokenizer = load(args.model, args.max_tokens, args.grammar)
     sample = CachedSampler(model, tokenizer, args.temperature)
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
     plain = one_device(args)
     rollouts = Rollouts(game, tokenizer, **args.limits(), sampler=(lambda _: sample) if plain else None)
-    dataset = rollouts.dataset(args.questions)
-    last = get_last_checkpoint(str(args.out)) if args.resume and args.out.is_dir() else None
+    with said_plainly():
+        dataset = rollouts.dataset(args.questions)
     if plain and last is None:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         refuse_without_variance(rollouts, sample, args)
     callbacks = []
     if args.eval_every:
-        held_out = dataclasses.replace(args, split=args.eval_split, source=args.eval_source, world=args.eval_world)
-        player = Rollouts(held_out.game(args.eval_questions, tools), tokenizer, **args.limits())
+        player = Rollouts(args.held_out(args).game(args.eval_questions, tools), tokenizer, **args.limits())
         greedy = CachedSampler(model, tokenizer, temperature=0.0)
         callbacks.append(Evaluate(lambda: evaluate(player, greedy, args.eval_questions), args.eval_every))
     trainer = TrimmedGRPOTrainer(

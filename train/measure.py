@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampler
+from mtr_env.errors import PromptError
 from mtr_env.evaluate import summarize
 from mtr_env.trace import Trace, encode
 from train.models import load
-from train.options import PlayOptions, option, parse
+from train.options import PlayOptions, option, parse, said_plainly
 
 
 @dataclass
@@ -39,12 +40,14 @@ def well_formed(trace: Trace) -> bool:
 
 
 def play_all(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch: int) -> list[Trace]:
-    """The traces of the first ``episodes`` questions, each played once."""
+    """The traces of the first ``episodes`` questions, each played once. Raises ``SystemExit`` where a prompt leaves no
+    room for an action."""
     ids = rollouts.game.world.ids[:episodes]
     traces: list[Trace] = []
     for start in range(0, len(ids), batch):
-        played = rollouts.play([(i, seed + n) for n, i in enumerate(ids[start : start + batch], start)], sample)
-        traces += [episode.trace for episode in played]
+        starts = [(i, seed + n) for n, i in enumerate(ids[start : start + batch], start)]
+        with said_plainly(PromptError):
+            traces += [episode.trace for episode in rollouts.play(starts, sample)]
     return traces
 
 

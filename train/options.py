@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import tomllib
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -24,14 +27,15 @@ def parse(
     """The options of ``package.program``: the defaults, then those of ``--recipe NAME``, then the command line.
 
     A recipe is ``train/recipes/NAME.toml``, or a TOML file by its path, with one table for each program. Raises
-    ``SystemExit`` with a sentence for an unknown recipe, an option in it that the program does not have, or a value of
-    another type.
+    ``SystemExit`` with a sentence for an unknown recipe, one without a table for this program, an option in it that the
+    program does not have, or a value of another type. A program with a ``recipe`` among its own options reads none.
     """
     hints = get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     parser = argparse.ArgumentParser(prog=f"python -m {package}.{program}", description=description)
     known = ", ".join(sorted(path.stem for path in RECIPES.glob("*.toml")))
-    parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
+    if "recipe" not in fields:
+        parser.add_argument("--recipe", help=f"take the options of a recipe first: one of {known}, or a .toml file")
     for name, field in fields.items():
         option = f"--{name.replace('_', '-')}"
         default = "" if field.default is None else f" (default: {field.default})"
@@ -41,7 +45,7 @@ def parse(
         else:
             parser.add_argument(option, type=_reader(hints[name]), default=None, help=help_)
     given = vars(parser.parse_args(argv))
-    recipe = given.pop("recipe")
+    recipe = None if "recipe" in fields else given.pop("recipe")
     values = _recipe(recipe, program, fields, hints, parser) if recipe else {}
     values |= {name: value for name, value in given.items() if value is not None}
     return kind(**values)
@@ -67,9 +71,11 @@ def _recipe(
         parser.error(
             f"there is no recipe {name!r}; expected one of {', '.join(p.stem for p in RECIPES.glob('*.toml'))}"
         )
-    table = tomllib.loads(path.read_text()).get(program, {})
+    tables = tomllib.loads(path.read_text())
+    if program not in tables:
+        parser.error(f"recipe {name} has no table [{program}]; it has {', '.join(f'[{table}]' for table in tables)}")
     values = {}
-    for key, value in table.items():
+    for key, value in tables[program].items():
         if key not in fields:
             parser.error(
                 f"recipe {name}, [{program}]: there is no option {key!r}; expected some of {', '.join(fields)}"
@@ -83,6 +89,21 @@ def _recipe(
             parser.error(f"recipe {name}, [{program}]: {key} is a {kind.__name__}, found {value!r}")
         values[key] = value
     return values
+
+
+@contextmanager
+def said_plainly(*kinds: type[Exception]) -> Iterator[None]:
+    """What is wrong with options or questions, an exception of these kinds, ends the program with its sentence."""
+    kinds = kinds or (ValueError, TypeError, ImportError, MTRError)
+    try:
+        yield
+    except kinds as error:
+        raise SystemExit(str(error)) from error
+
+
+def processes() -> int:
+    """How many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 @dataclasses.dataclass
@@ -131,10 +152,8 @@ class WorldOptions(ToolOptions):
     def tools(self, *, seeded: bool = True) -> Tools:
         """The tools that are asked for (``seeded`` as :class:`~mtr_env.plugs.Tools` has it); raises ``SystemExit``
         with the fix when they cannot be made."""
-        try:
+        with said_plainly():
             return Tools(self, seeded=seeded)
-        except (ValueError, ImportError, MTRError) as error:
-            raise SystemExit(str(error)) from error
 
     def game(self, limit: int, tools: Tools | None = None, **options: Any) -> Game:
         """The game with its first ``limit`` questions, other options of the environment, and ``tools`` (made here
@@ -143,13 +162,35 @@ class WorldOptions(ToolOptions):
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
         which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
         families = self.families.split(",") if self.families else None
-        options |= {**which, "limit": limit, "families": families, "world_seed": self.world_seed}
+        # 0 is what the world has unless told: so a recipe's seed can be taken back where a --world is given.
+        options |= {**which, "limit": limit, "families": families, "world_seed": self.world_seed or None}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
-        try:
+        with said_plainly():
             return tools.game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)
-        except (ValueError, ImportError, MTRError) as error:
-            raise SystemExit(str(error)) from error
+
+
+@dataclasses.dataclass
+class HeldOutOptions:
+    """Which questions a program that trains plays on the way."""
+
+    eval_split: str | None = option(None, "the split of the held-out questions, of the same world")
+    eval_source: str | None = option(None, "a local file of held-out questions")
+    eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
+
+    def check_held_out(self, otherwise: str) -> None:
+        """Raises ``SystemExit`` when none are said; ``otherwise`` is the option that asks for none."""
+        if self.eval_split is None and self.eval_source is None and self.eval_world is None:
+            raise SystemExit(
+                "Say the held-out questions: --eval-split NAME, --eval-source FILE or --eval-world DIR; or "
+                f"{otherwise}."
+            )
+
+    def held_out(self, like: WorldOptions) -> WorldOptions:
+        """The held-out questions, played as those of ``like`` are; a frozen world has families and a seed already."""
+        which = {"split": self.eval_split, "source": self.eval_source, "world": self.eval_world}
+        frozen = {} if self.eval_world is None else {"families": None, "world_seed": None}
+        return dataclasses.replace(like, **which, **frozen)
 
 
 @dataclasses.dataclass

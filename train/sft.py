@@ -11,7 +11,6 @@ with the most likely tokens: which share of its traces is well-formed, and which
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,15 +29,15 @@ from mtr_env.transcript import messages
 from train.filters import kept
 from train.measure import play_all, well_formed
 from train.models import adapter, check_tokenizer, load, save
-from train.options import TrainerOptions, WorldOptions, option, parse
+from train.options import HeldOutOptions, TrainerOptions, WorldOptions, option, parse, processes
 
 
 @dataclass
-class Args(TrainerOptions):
+class Args(TrainerOptions, HeldOutOptions):
     """What is trained on what, and how."""
 
     out: Path = option(Path("runs/sft"), "where the checkpoint goes")
-    traces: Path = option(Path("runs/traces/traces.jsonl"), "the collected traces")
+    traces: Path = option(Path("runs/traces/kept.jsonl"), "the collected traces")
     least_reward: float = option(0.0, "train on traces whose reward is above this; -1: on all")
     epochs: float = option(1.0, "passes over the traces")
     batch: int = option(32, "sequences a step and device")
@@ -46,38 +45,32 @@ class Args(TrainerOptions):
     max_tokens: int = option(1024, "longer sequences are left out (and counted)")
     exchange_names: bool = option(False, "exchange the words of names in each trace (synthetic world, its tokenizer)")
     eval_questions: int = option(0, "held-out questions to play before and after, each once; 0: none")
-    eval_split: str | None = option(None, "the split of the held-out questions, of the world of the traces")
-    eval_source: str | None = option(None, "a local file of held-out questions")
-    eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
     max_turn_tokens: int = option(64, "the most tokens of an action, when it plays")
     stop_file: Path | None = option(None, "end after the step during which this file appears")
 
 
 def check(args: Args) -> None:
     """Raises ``SystemExit`` with the fix for options that do not fit each other."""
-    if args.eval_questions and args.eval_split is None and args.eval_source is None and args.eval_world is None:
-        raise SystemExit("Say the held-out questions: --eval-split NAME, --eval-source FILE or --eval-world DIR.")
-    if args.eval_questions and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if args.eval_questions:
+        args.check_held_out("--eval-questions 0")
+    if args.eval_questions and processes() > 1:
         raise SystemExit("Evaluation needs one device: --eval-questions 0, then train.measure.")
 
 
-def held_out(args: Args, tokenizer: Tokenizer) -> Rollouts:
+def player_of(args: Args, tokenizer: Tokenizer) -> Rollouts:
     """Plays the held-out questions as the traces were played: their environment, grammar, steps and families."""
     some = list(islice(read_traces(args.traces), 500))
     if not some:
         raise SystemExit(f"{args.traces} holds no trace.")
     setup = some[0].setup
     families = sorted({trace.question.family for trace in some if trace.question.family})
-    world = WorldOptions(
+    played = WorldOptions(
         env_id=setup.env_id,
-        split=args.eval_split,
-        source=args.eval_source,
-        world=args.eval_world,
-        families=",".join(families) if setup.env_id == SYNTHETIC and args.eval_world is None else None,
+        families=",".join(families) if setup.env_id == SYNTHETIC else None,
         grammar=setup.grammar,
         max_steps=setup.max_steps,
     )
-    game = world.game(args.eval_questions)
+    game = args.held_out(played).game(args.eval_questions)
     return Rollouts(game, tokenizer, max_turn_tokens=args.max_turn_tokens, max_tokens=args.max_tokens)
 
 
@@ -182,7 +175,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     callbacks: list[Any] = [StopAt(args.stop_file)] if args.stop_file else []
     if args.eval_questions:
-        player, greedy = held_out(args, tokenizer), CachedSampler(model, tokenizer, temperature=0.0)
+        player, greedy = player_of(args, tokenizer), CachedSampler(model, tokenizer, temperature=0.0)
         evaluation = Evaluate(
             lambda: form(play_all(player, greedy, args.eval_questions, seed=0, batch=args.eval_questions)),
             every=sys.maxsize,  # before the first step, and after the last

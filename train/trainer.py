@@ -41,9 +41,10 @@ class TrimmedGRPOTrainer(GRPOTrainer):
     """Sorts a step's sequences by length before they are split into batches, and cuts each batch to its longest.
 
     TRL pads all sequences of a step to the longest and splits them in random order, so with episodes of very different
-    length most of what it computes is padding. The step's gradient is the same: every loss type normalises over the
-    step, whichever batch a sequence is in. It takes ``gradient_accumulation_steps`` above 1 to have something to sort
-    into. It trains within :func:`labelled_positions_only`.
+    length most of what it computes is padding. The step's gradient is the same: the default loss (``dapo``)
+    normalises over the step, whichever batch a sequence is in (``bnpo`` would not). It takes
+    ``gradient_accumulation_steps`` above 1 to have something to sort into. It trains within
+    :func:`labelled_positions_only`.
     """
 
     def train(self, *args: Any, **kwargs: Any) -> Any:

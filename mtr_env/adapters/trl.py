@@ -24,6 +24,7 @@ from mtr_env import draw
 from mtr_env.adapters.trl_spec import MTRSpec as MTRSpec  # the form with native tool calls
 from mtr_env.encoding import Encoder, TokenEpisode, Tokenizer
 from mtr_env.episode import Game, Turn
+from mtr_env.errors import PromptError
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log, means
@@ -87,15 +88,17 @@ class Rollouts:
         for question_id, stage, trace in beginnings(self.game, question_ids, self.seed):
             prompt = messages(trace, stage.prompt)
             self._asked.add(prompt, question_id)
-            length = len(self.encoder.prompt(prompt))
-            if length + self.max_turn_tokens > self.max_tokens:
-                raise ValueError(
-                    f"The prompt of question {question_id!r} has {length} tokens and an action up to "
-                    f"{self.max_turn_tokens}, but max_tokens is {self.max_tokens}: raise it, or list the tools with a "
-                    "'-compact' grammar."
-                )
+            self._check_room(question_id, len(self.encoder.prompt(prompt)))
             rows.append({"prompt": prompt, "question_id": question_id})
         return rows
+
+    def _check_room(self, question_id: str, length: int) -> None:
+        if length + self.max_turn_tokens > self.max_tokens:
+            raise PromptError(
+                f"The prompt of question {question_id!r} has {length} tokens and an action up to "
+                f"{self.max_turn_tokens}, but max_tokens is {self.max_tokens}: raise it, or list the tools with a "
+                "'-compact' grammar."
+            )
 
     def dataset(self, questions: int | Sequence[str] | None = None) -> Any:
         """The rows as a ``datasets.Dataset``. ``questions`` is how many (the first ones), or their ids; all unless
@@ -126,13 +129,18 @@ class Rollouts:
         return output
 
     def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
-        """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on."""
+        """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on.
+
+        Raises :class:`~mtr_env.errors.PromptError` when a prompt leaves no room for an action in ``max_tokens``.
+        """
         began = time.perf_counter()
         episodes = []
         for question_id, seed in starts:
             stage, trace = self.game.begin(question_id, seed)
             episode = TokenEpisode(self.encoder, stage, trace)
-            if trace.stop_reason is not None:  # without tools: one masked token, as a trainer wants a completion
+            if trace.stop_reason is None:
+                self._check_room(question_id, len(episode.context))
+            else:  # without tools: one masked token, as a trainer wants a completion
                 episode.append([self.encoder.eos], own=False)
             episodes.append(episode)
         sampling = 0.0
@@ -200,8 +208,29 @@ def make_rollout_func(
 
 
 def trainer_sampler(trainer: Any) -> Sampler:
-    """Samples from the trainer's model with the trainer's settings: vLLM where it is configured, else transformers."""
+    """Samples from the trainer's model with the trainer's settings: vLLM where it is configured, else transformers.
+
+    Raises ``ValueError`` where all processes of a training would have to sample together, as many times and, with a
+    vLLM server, as many contexts: each process plays episodes of its own, for as many rounds as they take.
+    """
+    if trainer.accelerator.num_processes > 1 and (together := _samples_together(trainer)):
+        raise ValueError(
+            f"{together} samples for all processes at once, but each plays as many rounds as its own episodes take: "
+            "use vLLM in colocate mode with a tensor-parallel size of 1, or train on one process."
+        )
     return vllm_sampler(trainer) if trainer.use_vllm else transformers_sampler(trainer)
+
+
+def _samples_together(trainer: Any) -> str | None:
+    """What of a trainer's settings makes sampling one act of all processes, in words."""
+    if trainer.use_vllm:
+        if trainer.args.vllm_mode == "server":
+            return "A vLLM server"
+        return "vLLM with a tensor-parallel size above 1" if trainer.args.vllm_tensor_parallel_size > 1 else None
+    kind = trainer.accelerator.distributed_type
+    if kind == "DEEPSPEED" and trainer.accelerator.state.deepspeed_plugin.zero_stage == 3:
+        return "A model whose weights DeepSpeed shards (ZeRO stage 3)"
+    return "A model whose weights FSDP shards" if kind == "FSDP" else None
 
 
 def vllm_sampler(trainer: Any) -> Sampler:
