@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -39,6 +40,7 @@ def train(model: str, rubric: str, seed: int, steps: int, recipe: str, out: Path
         if json.loads(settings.read_text()) != made_with:
             raise SystemExit(f"{out} was made with other settings ({settings}); remove it or choose another --out.")
         return
+    shutil.rmtree(out, ignore_errors=True)  # what an interrupted training has left
     out.parent.mkdir(parents=True, exist_ok=True)
     write_json(settings, made_with)
     command = [sys.executable, "-m", "train.grpo", "--recipe", recipe, "--model", model, "--rubric", rubric]

@@ -46,7 +46,7 @@ from mtr_env.toolactors.corpus import Corpus, Document
 from mtr_env.toolactors.grounded import GroundedToolActor
 from mtr_env.trace import Trace, encode
 from mtr_env.worlds.base import World, questions
-from train.options import PlayOptions, parse
+from train.options import PlayOptions, parse, said_plainly
 
 COLUMNS = ("grounded", "simulated", "corpus")
 _Z = 1.959963984540054
@@ -144,10 +144,8 @@ def play(args: Args, game: Game, folder: Path) -> list[Trace]:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "traces.jsonl").write_bytes(b"".join([encode(trace) + b"\n" for trace in traces]))
         return traces
-    try:
+    with said_plainly(ValueError, ImportError, MTRError):
         policy, name = player(args.policy or "", args, game, args.concurrency)
-    except (ValueError, ImportError, MTRError) as error:
-        raise SystemExit(str(error)) from error
     with Progress("episodes") as progress:
         run(
             game,

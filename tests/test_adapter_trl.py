@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mtr_env.adapters.trl import Rollouts, Sampled, make_rollout_func, trainer_sampler
-from mtr_env.errors import InfrastructureError
+from mtr_env.errors import InfrastructureError, PromptError
 from mtr_env.policies.oracle import Oracle
 from mtr_env.question import Question
 from mtr_env.registration import make_game
@@ -173,7 +173,8 @@ def test_where_trl_has_vllm_it_samples_and_its_length_limit_is_given_back() -> N
     expected = rollouts([row["prompt"]] * 2, TRAINER)
     rollouts.sampler = trainer_sampler
     engine = Engine(script.sample)
-    trainer = processes(1, use_vllm=True, vllm_generation=engine)
+    trainer = trainer_on(1, vllm="colocate")
+    trainer.vllm_generation = engine
     assert {**rollouts([row["prompt"]] * 2, trainer), "mtr_log": expected["mtr_log"]} == expected
     assert expected["logprobs"][0][0] == -0.5  # of the sampled token, not of the most likely one
     assert {*engine.asked} == {rollouts.max_turn_tokens}
@@ -187,43 +188,51 @@ def test_where_trl_has_vllm_it_samples_and_its_length_limit_is_given_back() -> N
     assert broken.max_completion_length == 4096
 
 
-def processes(number: int, kind: str = "MULTI_GPU", zero: int = 2, **settings: Any) -> SimpleNamespace:
-    """A trainer as far as it says how it samples."""
-    plugin = SimpleNamespace(zero_stage=zero)
-    state = SimpleNamespace(deepspeed_plugin=plugin)
-    accelerator = SimpleNamespace(num_processes=number, distributed_type=kind, state=state)
-    vllm = {"vllm_mode": settings.pop("mode", "colocate"), "vllm_tensor_parallel_size": settings.pop("parallel", 1)}
-    settings = {"use_vllm": False} | settings
-    return SimpleNamespace(state=TRAINER.state, accelerator=accelerator, args=SimpleNamespace(**vllm), **settings)
+def trainer_on(
+    processes: int, *, kind: str = "MULTI_GPU", zero: int = 2, vllm: str | None = None, parallel: int = 1
+) -> SimpleNamespace:
+    """A trainer as far as it says how it samples: on so many processes, with vLLM in this mode."""
+    state = SimpleNamespace(deepspeed_plugin=SimpleNamespace(zero_stage=zero))
+    return SimpleNamespace(
+        state=TRAINER.state,
+        accelerator=SimpleNamespace(num_processes=processes, distributed_type=kind, state=state),
+        args=SimpleNamespace(vllm_mode=vllm, vllm_tensor_parallel_size=parallel),
+        use_vllm=vllm is not None,
+    )
 
 
 def test_sampling_that_all_processes_share_is_refused_where_there_are_several() -> None:
     shared = [
-        ({"use_vllm": True, "mode": "server"}, "A vLLM server samples for all"),
-        ({"use_vllm": True, "parallel": 2}, "tensor-parallel size above 1 samples"),
+        ({"vllm": "server"}, "A vLLM server samples for all"),
+        ({"vllm": "colocate", "parallel": 2}, "tensor-parallel size above 1 samples"),
         ({"kind": "FSDP"}, "FSDP shards samples"),
         ({"kind": "DEEPSPEED", "zero": 3}, r"DeepSpeed shards \(ZeRO stage 3\) samples"),
     ]
     for settings, message in shared:
         with pytest.raises(ValueError, match=message):
-            trainer_sampler(processes(2, **settings))
-        assert callable(trainer_sampler(processes(1, **settings)))
+            trainer_sampler(trainer_on(2, **settings))
+        assert callable(trainer_sampler(trainer_on(1, **settings)))
     alone = [
-        {"use_vllm": True},
+        {"vllm": "colocate"},
         {"kind": "MULTI_CPU"},
         {"kind": "DEEPSPEED"},
-        {"kind": "FSDP", "use_vllm": True},
+        {"kind": "FSDP", "vllm": "colocate"},
     ]
-    assert all(callable(trainer_sampler(processes(2, **settings))) for settings in alone)
+    assert all(callable(trainer_sampler(trainer_on(2, **settings))) for settings in alone)
 
 
-def test_a_prompt_without_room_for_an_action_is_refused_before_anything_is_sampled() -> None:
-    game = make_game("MTR-HotpotQA-v0", limit=1)
+def test_where_no_prompt_has_room_for_an_action_nothing_is_sampled() -> None:
+    game = make_game("MTR-HotpotQA-v0", limit=8)
     rollouts = Rollouts(game, TOKENIZER, max_tokens=300)
-    with pytest.raises(
-        ValueError, match="but max_tokens is 300: raise it, or list the tools with a '-compact' grammar"
-    ):
-        rollouts.play([(game.world.ids[0], 0)], lambda contexts, most: pytest.fail("nothing to sample"))
+    starts = [(question_id, 0) for question_id in game.world.ids]
+    with pytest.raises(PromptError, match="but max_tokens is 300: raise it, or list the tools with a '-compact' gram"):
+        rollouts.play(starts, lambda contexts, most: pytest.fail("nothing to sample"))
+    wide = Rollouts(game, TOKENIZER, max_tokens=20_000)
+    lengths = [len(wide.encoder.prompt(row["prompt"])) for row in wide.rows(game.world.ids)]
+    rollouts.max_tokens = max(lengths) + rollouts.max_turn_tokens - 1  # all but the longest have room
+    answer = [*b"<answer>x</answer>", 256]
+    played = rollouts.play(starts, lambda contexts, most: [Sampled(answer, None) for _ in contexts])
+    assert [episode.cut for episode in played] == [length == max(lengths) for length in lengths]
 
 
 def test_an_unscored_episode_has_no_reward() -> None:

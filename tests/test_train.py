@@ -97,8 +97,8 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
         ([], "Say which questions"),
         (["--split", "train", "--p-gold", "0"], r"p_gold is in \(0, 1\], found 0\.0"),
         (
-            ["--split", "train", "--detours", "serach"],
-            "--detours serach: no such tool; those of the first question are",
+            ["--split", "train", "--detours", "search, serach"],
+            "--detours: no tool is called 'serach'; there are .*search",
         ),
         (["--split", "train", "--teacher", "oracle", "--detours", "search"], "--detours is for --teacher neutral"),
         (["--split", "train", "--env-id", "MTR-HotpotQA-v0", "--families", "bridge"], "has no argument 'families'"),
@@ -302,7 +302,17 @@ SCRIPTS = {
     "fails": "raise SystemExit('no such thing')",
     "lasts": "import pathlib, time; time.sleep(60); pathlib.Path('ended').touch()",
     "makes": "import os, pathlib; pathlib.Path(os.environ['STAGE'], 'result').touch()",
+    # GRPO, and the control, which must not be stopped before GRPO has its result
+    "grpo": "import pathlib, time; time.sleep(0.5); pathlib.Path('grpo/log.json').touch()",
+    "sft": "import pathlib, time\nwhile not pathlib.Path('grpo_is_done').exists(): time.sleep(0.02)\n"
+    "assert pathlib.Path('grpo/log.json').exists()\npathlib.Path('control/log.json').touch()",
 }
+
+
+@pytest.fixture(autouse=True)
+def _results_of_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    for program in ("fails", "lasts", "makes"):
+        monkeypatch.setitem(demo.RESULTS, program, "result")
 
 
 class Scripts(demo.Stages):
@@ -327,7 +337,7 @@ class Scripts(demo.Stages):
 
 def test_a_stage_of_the_demonstration_that_fails_says_why_and_stops_what_runs_beside_it(tmp_path: Path) -> None:
     stages = Scripts(tmp_path, cores=2)
-    jobs = [demo.Job(stage, program, "result") for stage, program in (("a", "lasts"), ("b", "fails"), ("c", "makes"))]
+    jobs = [demo.Job(stage, program) for stage, program in (("a", "lasts"), ("b", "fails"), ("c", "makes"))]
     with pytest.raises(SystemExit, match=r"b failed \(exit 1\):\nno such thing\n\(all of it: .*b\.log\)"):
         stages.run(*jobs)
     assert [stage for stage, _ in stages.started] == ["a", "b"]  # c is not begun
@@ -338,21 +348,38 @@ def test_a_stage_of_the_demonstration_that_fails_says_why_and_stops_what_runs_be
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (16, 5)])
 def test_stages_of_the_demonstration_share_the_cores(cores: int, threads: int, tmp_path: Path) -> None:
     stages, done = Scripts(tmp_path, cores), list[str]()
-    jobs = [demo.Job(stage, "makes", "result") for stage in "abc"]
+    jobs = [demo.Job(stage, "makes") for stage in "abc"]
     stages.run(*jobs, on_done=done.append)
     assert sorted(stages.started) == [(stage, threads) for stage in "abc"]
     assert sorted(done) == ["a", "b", "c"]
     stages.run(*jobs)  # all complete
     assert len(stages.started) == 3
-    alone = demo.Job("d", "makes", "result")
+    alone = demo.Job("d", "makes")
     stages.run(alone)
     assert stages.started[-1] == ("d", cores)
 
 
+def test_grpo_and_its_control_are_made_together_or_not_at_all(tmp_path: Path) -> None:
+    stages = Scripts(tmp_path, cores=1)
+    (tmp_path / "sft").mkdir()
+    (tmp_path / "sft/log.json").touch()
+    (tmp_path / "grpo_is_done").touch()  # of a run that was killed
+    both = [("grpo", 1), ("control", 1)]
+    demo.train_and_control(stages.args, stages)
+    assert stages.started == both
+    demo.train_and_control(stages.args, stages)
+    assert stages.started == both  # complete
+    (tmp_path / "control/log.json").unlink()
+    (tmp_path / "grpo/checkpoint-4").mkdir()
+    demo.train_and_control(stages.args, stages)
+    assert stages.started == both * 2
+    assert not (tmp_path / "grpo/checkpoint-4").exists()
+
+
 def test_what_was_made_from_another_result_is_made_again(tmp_path: Path) -> None:
     stages = Scripts(tmp_path, cores=1)
-    first = demo.Job("a", "makes", "result")
-    second = demo.Job("b", "makes", "result", made_from=(tmp_path / "a/result",))
+    first = demo.Job("a", "makes")
+    second = demo.Job("b", "makes", made_from=(tmp_path / "a/result",))
     stages.run(first)
     stages.run(second)
     os.utime(tmp_path / "a/result", (time.time() + 9,) * 2)

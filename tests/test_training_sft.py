@@ -39,7 +39,7 @@ def test_fine_tuning_says_how_many_traces_have_the_form_before_and_after(
     sft.main([*base, "--out", str(tmp_path / "without")])
     weights = [load_file(tmp_path / name / "model.safetensors") for name in ("with", "without")]
     assert all(weight.equal(weights[1][name]) for name, weight in weights[0].items())  # it changes nothing
-    game = sft.held_out(
+    game = sft.player_of(
         sft.Args(traces=traces, eval_questions=4, eval_split="validation"), tokenizer_of(random_checkpoint)
     ).game
     assert {game.world.question(question_id).family for question_id in game.world.ids} == {"bridge"}

@@ -107,9 +107,8 @@ def make_teacher(args: Args, game: Game) -> AnyPolicy:
         with said_plainly(ValueError, ImportError, MTRError):
             return chat_agent(args, game.grammar, concurrency=args.concurrency, seed=args.seed)
     p_gold = gold_share(args) if args.teacher == "neutral" else 1.0  # the oracle makes no detour
-    detours = args.detours.split(",") if args.detours else None
-    if detours is not None:
-        check_detours(detours, game)
+    detours = None if args.detours is None else [name.strip() for name in args.detours.split(",")]
+    check_detours(detours or (), game)
     with said_plainly(ValueError):
         return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours, args.p_later)
 
@@ -120,13 +119,14 @@ def gold_share(args: Args) -> float:
 
 
 def check_detours(names: Sequence[str], game: Game) -> None:
-    """Raises ``SystemExit`` when the first question has none of these tools: its teacher would make no detour."""
-    first = game.begin(game.world.ids[0], 0)[1].toolset
-    known = [tool.name for tool in first.tools]
-    if not {*names} & {*known}:
-        raise SystemExit(
-            f"--detours {','.join(names)}: no such tool; those of the first question are {', '.join(known)}."
-        )
+    """Raises ``SystemExit`` for a name that is no tool of the first questions."""
+    if not names:
+        return
+    first = [game.begin(question_id, 0)[1].toolset for question_id in game.world.ids[:50]]
+    known = sorted({tool.name for toolset in first for tool in toolset.tools})
+    for name in names:
+        if known and name not in known:
+            raise SystemExit(f"--detours: no tool is called {name!r}; there are {', '.join(known)}.")
 
 
 def policy_name(args: Args, teacher: AnyPolicy) -> str:

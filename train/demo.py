@@ -33,7 +33,7 @@ from mtr_env.evaluate import read_traces, run, write_json
 from mtr_env.policies import make_policy
 from mtr_env.rollout import play
 from mtr_env.transcript import transcript
-from train import grpo, measure, sft
+from train import collect, grpo, measure, sft
 from train.options import option, parse, recipe_file
 
 MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
@@ -43,6 +43,8 @@ DECODINGS = {"greedy": 0, "sampled": 1}
 SCRIPTED = {"oracle": "oracle", "random": "random-valid", "first_search": "first-search", "no_tool": "no-tool"}
 """The rows that a policy without a model plays, each with the policy's name."""
 IN_SUMMARY = (*MODELS, "oracle", "random")
+RESULTS = {"collect": "collect.json", "sft": "log.json", "grpo": "log.json", "measure": "summary.json"}
+"""What each program writes last."""
 SHOWN = ("em", "f1", "reward", "well_formed", "episodes")
 
 
@@ -58,11 +60,10 @@ class Args:
 
 @dataclass(frozen=True)
 class Job:
-    """A program of the recipe with its options: it makes ``result`` in the folder ``stage`` from ``made_from``."""
+    """A program of the recipe with its options: it makes the folder ``stage`` from the files ``made_from``."""
 
     stage: str
     program: str
-    result: str
     options: tuple[str, ...] = ()
     made_from: tuple[Path, ...] = ()
 
@@ -76,7 +77,7 @@ class Stages:
 
     def complete(self, job: Job) -> bool:
         """Whether its result is there, and no older than what it is made from."""
-        result = self.args.out / job.stage / job.result
+        result = self.args.out / job.stage / RESULTS[job.program]
         return result.exists() and all(
             source.exists() and source.stat().st_mtime <= result.stat().st_mtime for source in job.made_from
         )
@@ -144,7 +145,7 @@ def measurements(args: Args, rows: Iterable[str]) -> list[Job]:
         made_from = () if stage is None else (args.out / stage / "log.json",)
         for decoding, temperature in DECODINGS.items():
             options = ("--model", model, "--temperature", str(temperature), "--episodes", str(args.episodes))
-            jobs.append(Job(f"held_out/{row}_{decoding}", "measure", "summary.json", options, made_from))
+            jobs.append(Job(f"held_out/{row}_{decoding}", "measure", options, made_from))
     return jobs
 
 
@@ -154,8 +155,8 @@ def train_and_measure(args: Args) -> None:
     stages, out = Stages(args), args.out
     traces = out / "traces/kept.jsonl"
     collected = out / "traces/collect.json"
-    stages.run(Job("traces", "collect", "collect.json"), *measurements(args, ["base"]))
-    stages.run(Job("sft", "sft", "log.json", ("--traces", str(traces)), (collected,)))
+    stages.run(Job("traces", "collect"), *measurements(args, ["base"]))
+    stages.run(Job("sft", "sft", ("--traces", str(traces)), (collected,)))
     train_and_control(args, stages)
     stages.run(*measurements(args, [row for row in MODELS if row != "base"]))
 
@@ -172,8 +173,8 @@ def train_and_control(args: Args, stages: Stages) -> None:
         *("--epochs", "100", "--lr", str(rate), "--schedule", "constant", "--stop-file", str(stop)),
     )
     jobs = (
-        Job("grpo", "grpo", "log.json", model, made_from),
-        Job("control", "sft", "log.json", (*model, *control), made_from),
+        Job("grpo", "grpo", model, made_from),
+        Job("control", "sft", (*model, *control), made_from),
     )
     if all(map(stages.complete, jobs)):
         return
@@ -274,6 +275,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
     began = time.perf_counter()
+    for program, kind in (("collect", collect.Args), ("sft", sft.Args), ("grpo", grpo.Args)):
+        parse(kind, program, "", ["--recipe", args.recipe])  # refuses what it cannot read, before anything is made
     game = parse(measure.Args, "measure", "", ["--recipe", args.recipe]).game(args.episodes)
     args.out.mkdir(parents=True, exist_ok=True)
     remember_settings(args)
@@ -310,6 +313,11 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     return result
 
 
+def stop_when_told() -> None:
+    """Lets SIGTERM end this process as an exception does, so that what it has started ends with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+
+
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what it has started ends with it
+    stop_when_told()
     main()

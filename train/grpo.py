@@ -24,6 +24,7 @@ from typing import Any
 from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.cli.tables import spent
 from mtr_env.episode import Game
+from mtr_env.errors import MTRError
 from mtr_env.reward import score
 from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 from train.measure import play_all, summary_of
@@ -104,11 +105,6 @@ def check(args: Args) -> None:
     for name in ("groups", "accumulate"):
         if getattr(args, name) < 1:
             raise SystemExit(f"--{name} must be at least 1.")
-    if args.questions < args.groups * processes():
-        raise SystemExit(
-            f"--questions {args.questions} are too few for one step: {args.groups} groups a device (--groups) on "
-            f"{processes()} devices are of different questions."
-        )
     if args.groups * args.group_size % args.accumulate:
         raise SystemExit(
             f"--accumulate {args.accumulate} does not divide the {args.groups * args.group_size} rollouts of a step "
@@ -120,6 +116,8 @@ def check(args: Args) -> None:
             raise SystemExit(f"--{name.replace('_', '-')} is a share from 0 to 1, found {share:g}.")
     if args.vllm not in (None, "colocate", "server"):
         raise SystemExit(f"--vllm is colocate or server, found {args.vllm!r}.")
+    if args.vllm == "server" and processes() > 1:
+        raise SystemExit("--vllm server samples for all processes at once: train on one process, or --vllm colocate.")
     if args.eval_every and not one_device(args):
         raise SystemExit("Evaluation during training needs one device and no vLLM: --eval-every 0, then train.measure.")
     if args.eval_every:
@@ -173,8 +171,13 @@ def main(argv: list[str] | None = None) -> None:
     # Where weights are sharded or vLLM samples, TRL knows how; on one device our cache is faster.
     plain = one_device(args)
     rollouts = Rollouts(game, tokenizer, **args.limits(), sampler=(lambda _: sample) if plain else None)
-    with said_plainly():
+    with said_plainly(ValueError, MTRError):
         dataset = rollouts.dataset(args.questions)
+    if len(dataset) < args.groups * processes():
+        raise SystemExit(
+            f"A step takes {args.groups * processes()} different questions (--groups {args.groups} on {processes()} "
+            f"processes); there are {len(dataset)}."
+        )
     if plain and last is None:
         model.to("cuda" if torch.cuda.is_available() else "cpu")
         refuse_without_variance(rollouts, sample, args)

@@ -17,7 +17,7 @@ from typing import Any
 
 from mtr_env.adapters.trl import Rollouts, Sampler
 from mtr_env.errors import PromptError
-from mtr_env.evaluate import summarize
+from mtr_env.evaluate import summarize, write_json
 from mtr_env.trace import Trace, encode
 from train.models import load
 from train.options import PlayOptions, option, parse, said_plainly
@@ -40,7 +40,7 @@ def well_formed(trace: Trace) -> bool:
 
 
 def play_all(rollouts: Rollouts, sample: Sampler, episodes: int, seed: int, batch: int) -> list[Trace]:
-    """The traces of the first ``episodes`` questions, each played once. Raises ``SystemExit`` where a prompt leaves no
+    """The traces of the first ``episodes`` questions, each played once. Raises ``SystemExit`` where prompts leave no
     room for an action."""
     ids = rollouts.game.world.ids[:episodes]
     traces: list[Trace] = []
@@ -90,12 +90,14 @@ def run(args: Args) -> dict[str, Any]:
         "model": args.model,
         "temperature": args.temperature,
         "seed": args.seed,
+        "world": game.world.info.source,
+        "fingerprint": game.world.info.fingerprint,
         "seconds": time.perf_counter() - began,
     }
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "traces.jsonl").write_bytes(b"".join([encode(trace) + b"\n" for trace in traces]))
-        (args.out / "summary.json").write_text(json.dumps(result, indent=2) + "\n")
+        write_json(args.out / "summary.json", result)
     return result
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from mtr_env.encoding import Encoder
+from mtr_env.evaluate import write_json
 from mtr_env.grammar import get_grammar
 from mtr_env.policies.local import load_weights
+from train.options import said_plainly
 
 
 def load(name: str, max_tokens: int, grammar: str | None = None) -> tuple[Any, Any]:
@@ -35,12 +36,10 @@ def load(name: str, max_tokens: int, grammar: str | None = None) -> tuple[Any, A
 
 def check_tokenizer(tokenizer: Any, grammar: str | None) -> None:
     """Raises ``SystemExit`` with the fix for a tokenizer that cannot encode conversations, or loses the grammar."""
-    try:
+    with said_plainly(ValueError):
         encoder = Encoder(tokenizer)
         if grammar is not None:
             encoder.check(get_grammar(grammar))
-    except ValueError as error:
-        raise SystemExit(str(error)) from error
 
 
 def adapter(rank: int) -> Any:
@@ -72,5 +71,5 @@ def save(trainer: Any, tokenizer: Any, out: Path) -> None:
     trainer.save_model(str(out))
     if trainer.accelerator.is_main_process:
         tokenizer.save_pretrained(out)
-        (out / "log.json").write_text(json.dumps(trainer.state.log_history, indent=1) + "\n")
+        write_json(out / "log.json", trainer.state.log_history)
         print(f"saved {out}", flush=True)

@@ -93,8 +93,7 @@ def _recipe(
 
 @contextmanager
 def said_plainly(*kinds: type[Exception]) -> Iterator[None]:
-    """What is wrong with options or questions, an exception of these kinds, ends the program with its sentence."""
-    kinds = kinds or (ValueError, TypeError, ImportError, MTRError)
+    """An exception of these kinds, which says what is wrong with options or questions, ends the program with that."""
     try:
         yield
     except kinds as error:
@@ -145,14 +144,14 @@ class WorldOptions(ToolOptions):
     source: str | None = option(None, "a local file of questions")
     world: str | None = option(None, "a folder of `mtr-env world build`, in place of --split and --source")
     families: str | None = option(None, "the synthetic world's question families, with commas between them (all)")
-    world_seed: int | None = option(None, "the synthetic world's seed: another one, other questions of the split (0)")
+    world_seed: int = option(0, "the synthetic world's seed: another one, other questions of the split")
     grammar: str = option("hermes", "how actions are written")
     max_steps: int = option(8, "steps an episode may have")
 
     def tools(self, *, seeded: bool = True) -> Tools:
         """The tools that are asked for (``seeded`` as :class:`~mtr_env.plugs.Tools` has it); raises ``SystemExit``
         with the fix when they cannot be made."""
-        with said_plainly():
+        with said_plainly(ValueError, ImportError, MTRError):
             return Tools(self, seeded=seeded)
 
     def game(self, limit: int, tools: Tools | None = None, **options: Any) -> Game:
@@ -162,11 +161,10 @@ class WorldOptions(ToolOptions):
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
         which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
         families = self.families.split(",") if self.families else None
-        # 0 is what the world has unless told: so a recipe's seed can be taken back where a --world is given.
         options |= {**which, "limit": limit, "families": families, "world_seed": self.world_seed or None}
         given = {name: value for name, value in options.items() if value is not None}
         tools = self.tools() if tools is None else tools
-        with said_plainly():
+        with said_plainly(ValueError, TypeError, ImportError, MTRError):  # TypeError: an argument that the id lacks
             return tools.game(self.env_id, grammar=self.grammar, max_steps=self.max_steps, **given)
 
 
@@ -174,7 +172,7 @@ class WorldOptions(ToolOptions):
 class HeldOutOptions:
     """Which questions a program that trains plays on the way."""
 
-    eval_split: str | None = option(None, "the split of the held-out questions, of the same world")
+    eval_split: str | None = option(None, "the split of the held-out questions")
     eval_source: str | None = option(None, "a local file of held-out questions")
     eval_world: str | None = option(None, "a folder of `mtr-env world build` with held-out questions")
 
@@ -189,7 +187,7 @@ class HeldOutOptions:
     def held_out(self, like: WorldOptions) -> WorldOptions:
         """The held-out questions, played as those of ``like`` are; a frozen world has families and a seed already."""
         which = {"split": self.eval_split, "source": self.eval_source, "world": self.eval_world}
-        frozen = {} if self.eval_world is None else {"families": None, "world_seed": None}
+        frozen = {} if self.eval_world is None else {"families": None, "world_seed": 0}
         return dataclasses.replace(like, **which, **frozen)
 
 

@@ -22,7 +22,7 @@ from train.options import option, parse
 class Args:
     """What the model is made of; the defaults give 31 million parameters."""
 
-    traces: Path = option(Path("runs/traces/traces.jsonl"), "the tokenizer's merges are those of these traces")
+    traces: Path = option(Path("runs/traces/kept.jsonl"), "the tokenizer's merges are those of these traces")
     out: Path = option(Path("runs/base"), "where the checkpoint goes")
     vocabulary: int = option(8192, "tokens, the 256 bytes among them")
     width: int = option(512, "size of the hidden states")

@@ -81,24 +81,27 @@ class Rollouts:
         """The training rows of some questions: ``prompt`` and ``question_id``. A question whose ToolMaker cannot be
         reached is left out, with a warning in the log.
 
-        Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), or when
-        a prompt leaves no room for an action in ``max_tokens``.
+        Raises ``ValueError`` when two questions have one prompt (TRL gives a rollout function the prompt only), and
+        :class:`~mtr_env.errors.PromptError` when a prompt leaves no room for an action in ``max_tokens``.
         """
         rows = []
         for question_id, stage, trace in beginnings(self.game, question_ids, self.seed):
             prompt = messages(trace, stage.prompt)
             self._asked.add(prompt, question_id)
-            self._check_room(question_id, len(self.encoder.prompt(prompt)))
+            length = len(self.encoder.prompt(prompt))
+            if not self._has_room(length):
+                raise self._no_room(question_id, length)
             rows.append({"prompt": prompt, "question_id": question_id})
         return rows
 
-    def _check_room(self, question_id: str, length: int) -> None:
-        if length + self.max_turn_tokens > self.max_tokens:
-            raise PromptError(
-                f"The prompt of question {question_id!r} has {length} tokens and an action up to "
-                f"{self.max_turn_tokens}, but max_tokens is {self.max_tokens}: raise it, or list the tools with a "
-                "'-compact' grammar."
-            )
+    def _has_room(self, length: int) -> bool:
+        return length + self.max_turn_tokens <= self.max_tokens
+
+    def _no_room(self, question_id: str, length: int) -> PromptError:
+        return PromptError(
+            f"The prompt of question {question_id!r} has {length} tokens and an action up to {self.max_turn_tokens}, "
+            f"but max_tokens is {self.max_tokens}: raise it, or list the tools with a '-compact' grammar."
+        )
 
     def dataset(self, questions: int | Sequence[str] | None = None) -> Any:
         """The rows as a ``datasets.Dataset``. ``questions`` is how many (the first ones), or their ids; all unless
@@ -131,18 +134,19 @@ class Rollouts:
     def play(self, starts: Sequence[tuple[str, int]], sample: Sampler) -> list[TokenEpisode]:
         """Plays episodes (question id, seed) in lock step: each round one action of every episode that goes on.
 
-        Raises :class:`~mtr_env.errors.PromptError` when a prompt leaves no room for an action in ``max_tokens``.
+        An episode whose prompt leaves no room for an action in ``max_tokens`` is cut before it begins. Raises
+        :class:`~mtr_env.errors.PromptError` when that is so for all of them.
         """
         began = time.perf_counter()
         episodes = []
         for question_id, seed in starts:
             stage, trace = self.game.begin(question_id, seed)
             episode = TokenEpisode(self.encoder, stage, trace)
-            if trace.stop_reason is None:
-                self._check_room(question_id, len(episode.context))
-            else:  # without tools: one masked token, as a trainer wants a completion
+            if trace.stop_reason is not None:  # without tools: one masked token, as a trainer wants a completion
                 episode.append([self.encoder.eos], own=False)
             episodes.append(episode)
+        if episodes and not any(e.trace.stop_reason or self._has_room(len(e.context)) for e in episodes):
+            raise self._no_room(starts[0][0], len(episodes[0].context))
         sampling = 0.0
         active = episodes
         while active := [e for e in active if not self._over(e)]:
@@ -156,7 +160,7 @@ class Rollouts:
     def _over(self, episode: TokenEpisode) -> bool:
         """Whether it has ended, or has no room for a whole action more. What others of its batch do never matters."""
         over = episode.trace.stop_reason is not None
-        episode.cut = not over and len(episode.context) + self.max_turn_tokens > self.max_tokens
+        episode.cut = not over and not self._has_room(len(episode.context))
         return over or episode.cut
 
     def _advance(self, episodes: Sequence[TokenEpisode], samples: Sequence[Sampled]) -> None:
@@ -262,9 +266,10 @@ def _of_sampled(
 
 def transformers_sampler(trainer: Any) -> Sampler:
     """Through ``model.generate`` of the trainer's own model."""
-    from trl.models.utils import unwrap_model_for_generation
 
     def sample(contexts: Sequence[Sequence[int]], most: int) -> list[Sampled]:
+        from trl.models.utils import unwrap_model_for_generation
+
         with unwrap_model_for_generation(
             trainer.model_wrapped, trainer.accelerator, gather_deepspeed3_params=trainer.args.ds3_gather_for_generation
         ) as model:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
@@ -143,7 +143,7 @@ def read_info(path: Path) -> RunInfo | None:
         raise DatasetError(f"{path}: expected what `mtr-env run` writes there; {error}.") from error
 
 
-def write_json(path: str | os.PathLike[str], value: Struct | Mapping[str, Any]) -> None:
+def write_json(path: str | os.PathLike[str], value: Struct | Mapping[str, Any] | Sequence[Any]) -> None:
     """Writes JSON for people to read; a reader (or a kill) sees the old file or the new one, never a part."""
     file = Path(path)
     beside = file.with_name(f".{file.name}.{os.getpid()}")
