@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.report import machine
-from benchmarks.training import RESULTS, interval
+from benchmarks.training import RESULTS, STUDENT, interval
 from mtr_env.evaluate import write_json
 from train import measure
 from train.options import parse
@@ -69,6 +69,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--out", type=Path, default=Path("runs/ablation"))
     args = parser.parse_args(argv)
+    if len(args.seeds) > max(STUDENT):
+        parser.error(f"at most {max(STUDENT)} seeds")
     played: dict[str, list[dict[str, Any]]] = {
         "warm start": [play(args.model, seed, args.episodes, args.recipe) for seed in args.seeds]
     }
@@ -85,7 +87,7 @@ def main(argv: list[str] | None = None) -> None:
     lines = [
         "# Reward ablation",
         "",
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}; {about}.",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, recipe `{args.recipe}`; {about}.",
         f"{args.steps} GRPO steps each from one warm start; {args.episodes} held-out questions at T = 1; means with "
         f"95% t-intervals over the seeds {', '.join(map(str, args.seeds))}. The reward is `mtr-v0` in every row.",
         "",

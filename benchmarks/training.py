@@ -21,7 +21,8 @@ from typing import Any
 
 from benchmarks.report import machine
 from mtr_env.evaluate import write_json
-from train import demo
+from train import demo, measure
+from train.options import parse
 
 RESULTS = Path("benchmarks/results")
 STUDENT = {2: 12.71, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
@@ -84,14 +85,15 @@ def main(argv: list[str] | None = None) -> None:
         folder = args.out / f"seed{seed}"
         results.append(demo.main(["--recipe", args.recipe, "--seed", str(seed), "--out", str(folder)]))
     command = shlex.join(["python", "-m", "benchmarks.training", *(sys.argv[1:] if argv is None else argv)])
+    held_out = parse(measure.Args, "measure", "", ["--recipe", args.recipe])
     about = ", ".join(f"{key} {value}" for key, value in machine("torch", "transformers", "trl").items())
     text = [
         "# Training",
         "",
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, recipe `{args.recipe}`; {about}.",
-        f"{results[0]['grpo']['episodes']} held-out questions (split `test`: no entity name occurs in training); means "
-        f"and 95% t-intervals over {len(results)} seeds, in percent. "
-        f"Minutes a seed, without set-up: {', '.join(map(minutes, results))}.",
+        f"{results[0]['grpo']['episodes']} held-out questions (split `{held_out.split}` with `world_seed` "
+        f"{held_out.world_seed}: no entity name occurs in training); means and 95% t-intervals over {len(results)} "
+        f"seeds, in percent. Minutes a seed, without set-up: {', '.join(map(minutes, results))}.",
         "",
         *table(results),
         "",
