@@ -133,14 +133,15 @@ class FrozenResponses:
 
 
 def frozen_actor(folder: WorldFolder) -> ToolActor:
-    """Who answers in a frozen world: its recorded responses in strict replay, or the grounded ToolActor."""
+    """Who answers in a frozen world: its recorded responses in strict replay, or the grounded ToolActor, for which a
+    call of a tool that only a model can play is an outage."""
     manifest = folder.manifest
     if manifest.recorded:
         from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor  # loads asyncio and sqlite3
 
         inner = RecordedActor(manifest.tool_actor, manifest.uses_history)
         return CassetteToolActor(inner, FrozenResponses(folder), "replay", frozen=True)
-    actor = grounded_actor(folder.path) if CORPUS in manifest.files else GroundedToolActor()
+    actor = grounded_actor(folder.path) if CORPUS in manifest.files else GroundedToolActor(strict=False)
     if actor.name != manifest.tool_actor:
         raise DatasetError(f"{folder.path / CORPUS} is not as it was built. {MEND}")
     return actor
@@ -148,4 +149,4 @@ def frozen_actor(folder: WorldFolder) -> ToolActor:
 
 def grounded_actor(folder: Path) -> GroundedToolActor:
     """The grounded ToolActor that searches the corpus of a folder."""
-    return GroundedToolActor(Corpus.read(folder / CORPUS))
+    return GroundedToolActor(Corpus.read(folder / CORPUS), strict=False)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mtr_env import draw
 from mtr_env.episode import Game, Stage
 from mtr_env.errors import InfrastructureError
+from mtr_env.toolactors.noise import NoiseSchedule
 from mtr_env.trace import Trace
 
 logger = logging.getLogger("mtr_env")
@@ -40,6 +41,17 @@ def beginnings(game: Game, question_ids: Sequence[str], seed: int) -> Iterator[t
 def lasting_seed(seed: int, question_id: str) -> int:
     """The seed of a question's episodes where a data set's row fixes it: the same in every rollout and epoch."""
     return draw.bits("group", seed, question_id) >> 2
+
+
+def refuse_schedule(game: Game) -> Game:
+    """The game, for adapters where each question keeps its seed (:func:`lasting_seed`). Raises ``ValueError`` for tools
+    with a :class:`~mtr_env.toolactors.noise.NoiseSchedule`, which goes by seeds that rise: it would never move."""
+    if isinstance(getattr(game.tool_actor, "noise", None), NoiseSchedule):
+        raise ValueError(
+            "A NoiseSchedule follows seeds that rise with the training, but here each question keeps its seed: train "
+            "through make_rollout_func (mtr_env.adapters.trl), or give noise that stays the same."
+        )
+    return game
 
 
 class Asked:

@@ -21,6 +21,7 @@ LAYERS = (
     # mtr_env: the rules, pure
     "errors extras memo question relations tool methods trace grammar contract metrics provenance reward reward_log "
     "draw text sentences version",
+    "lint_tools",  # what frameworks take of a tool
     "llm",
     "store single_flight",  # entries on disk
     "recording",
@@ -29,7 +30,7 @@ LAYERS = (
     "env vector session collector rollout rows policies spaces transcript encoding world_files frozen",
     "registration",
     "__init__",  # what `import mtr_env` runs
-    "adapters testing serving evaluate plugs audited audit audit_actor lint_tools report world_build cli __main__",
+    "adapters testing serving evaluate plugs audited audit audit_actor report world_build cli __main__",
     # the programs of the repository
     "agents",
     "train benchmarks",

@@ -170,7 +170,15 @@ UNSOUND = {
         "not of type",
     ),
     "properties that are 5": (reply({**FREE, "parameters": {**FREE["parameters"], "properties": 5}}), "not of type"),
-    "nested parameters": (reply({**FREE, "parameters": NESTED, "entities": []}), "keep them flat"),
+    "nested parameters": (reply({**FREE, "parameters": NESTED, "entities": []}), "keep parameters flat"),
+    "an array of anything": (
+        reply({**FREE, "parameters": {"type": "object", "properties": {"film": {"type": "array"}}}, "entities": []}),
+        "parameter film: keep parameters flat and plain; openai cannot take this (an array says what its items are)",
+    ),
+    "an argument beyond ASCII": (
+        reply({**FREE, "parameters": {"type": "object", "properties": {"ö": {"type": "string"}}}, "entities": []}),
+        "parameter ö: keep parameters flat and plain; anthropic cannot take this",
+    ),
     "too many": (reply(*[{**FREE, "name": f"tool_{i}"} for i in range(9)]), "at most 8 tools, found 9"),
     "too large": (reply({**FREE, "description": "x" * MAX_TOOLSET_CHARS}), "characters, more than"),
     "a surrogate": (reply({**FREE, "description": "\ud800"}), "it is not JSON"),

@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 
+from mtr_env.adapters.trl_spec import MTRSpec
 from mtr_env.errors import InfrastructureError
 from mtr_env.question import Question
 from mtr_env.registration import make_game
-from mtr_env.rows import Asked, beginnings, chosen, lasting_seed
+from mtr_env.rows import Asked, beginnings, chosen, lasting_seed, refuse_schedule
 from mtr_env.tool import Toolset
+from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 from mtr_env.toolmakers.template import TemplateToolMaker
 
 PROMPT = [{"role": "user", "content": "Where?"}]
@@ -56,6 +59,19 @@ def test_when_no_question_is_left_it_is_an_outage() -> None:
     with pytest.raises(InfrastructureError, match="No question can be trained on: question 'synthetic-"):
         list(beginnings(game(tool_maker=HalfReachable(*ids)), ids, 0))
     assert list(beginnings(game(), (), 0)) == []
+
+
+def test_noise_that_follows_the_seed_is_refused_where_a_question_keeps_its_seed() -> None:
+    plain = make_game("MTR-HotpotQA-v0", limit=1)
+    assert refuse_schedule(plain) is plain
+    steady = make_game("MTR-HotpotQA-v0", limit=1, tool_actor=NoisyToolActor(GroundedToolActor(), 0.1))
+    assert refuse_schedule(steady) is steady
+    schedule = NoisyToolActor(GroundedToolActor(), NoiseSchedule.over_steps({0.0: 0.0, 1.0: 0.4}, steps=100))
+    options: dict[str, Any] = {"limit": 1, "tool_actor": schedule}
+    with pytest.raises(ValueError, match="each question keeps its seed: train through make_rollout_func"):
+        refuse_schedule(make_game("MTR-HotpotQA-v0", **options))
+    with pytest.raises(ValueError, match="each question keeps its seed"):
+        MTRSpec("MTR-HotpotQA-v0", **options)
 
 
 def test_a_lasting_seed_is_a_function_of_the_seed_and_the_question() -> None:

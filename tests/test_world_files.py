@@ -522,6 +522,30 @@ def test_a_run_over_a_world_has_the_hash_in_its_traces_and_its_summary(
 # ----------------------------------------------------------------------------------------------------------- recorded
 
 
+class WithAFreeTool(TemplateToolMaker):
+    """Adds a tool that only a model can play, as a model writes them."""
+
+    def make(self, question: Question, key: str = "") -> Toolset:
+        free = ToolSpec("get_reviews", "Reviews.", {"type": "object", "properties": {}}, {"type": "object"})
+        return Toolset((*super().make(question, key).tools, free))
+
+
+def test_a_tool_that_only_a_model_can_play_is_an_outage_where_a_world_has_no_model(tmp_path: Path) -> None:
+    build(HOTPOT, tmp_path / "world", tool_maker=WithAFreeTool(), limit=2)
+    env = MTREnv(make_game(HOTPOT, world=tmp_path / "world"))
+    env.reset(seed=0)
+    call = '<tool_call>{"name": "get_reviews", "arguments": {}}</tool_call>'
+    _, reward, terminated, truncated, info = env.step(call)
+    assert (reward, terminated, truncated, info["reward"]) == (0.0, False, True, None)
+    assert "'get_reviews' is a tool that only a model can play: give a tool_actor=" in str(env.trace.faults[-1])
+    assert play(env, make_policy("oracle"), seed=0).answer is not None  # what needs no model goes on as ever
+    pickle.loads(pickle.dumps(env.game.tool_actor))
+    own = MTREnv(make_game(HOTPOT, tool_maker=WithAFreeTool(), limit=2))
+    own.reset(seed=0)
+    with pytest.raises(ToolsetError, match="cannot answer 'get_reviews'"):
+        own.step(call)  # whoever gives a ToolMaker hears of it at once
+
+
 def test_a_recorded_world_is_replayed_from_its_responses_alone(worlds: Path, tmp_path: Path) -> None:
     model = Model()
     manifest = build(HOTPOT, tmp_path / "w", limit=6, tool_actor=model, record=["first-search"])

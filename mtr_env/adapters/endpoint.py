@@ -25,7 +25,7 @@ from mtr_env.trace import Trace
 
 
 async def aplay(
-    env: str | Game,
+    env_id: str | Game,
     question_id: str | None = None,
     *,
     model: str,
@@ -44,7 +44,8 @@ async def aplay(
     unscored.
 
     Args:
-        env: One of the package's ids, or a game of :func:`~mtr_env.registration.make_game`, which many episodes share.
+        env_id: One of the package's ids, or a game of :func:`~mtr_env.registration.make_game`, which many episodes
+            share.
         question_id: The question; without it, the seed picks one.
         model: Its name, as the server calls it.
         base_url: The server's, such as ``http://127.0.0.1:8000/v1``; else ``OPENAI_BASE_URL``, or OpenAI itself.
@@ -56,15 +57,15 @@ async def aplay(
         max_output_tokens: Of one message.
         timeout: Seconds that one request may take.
         retries: How often a request is sent again after a failure that may pass.
-        **options: Those of ``gym.make(env, ...)``, where ``env`` is an id: ``split``, ``max_steps``, ``grammar``, ...
+        **options: Those of ``gym.make(env_id, ...)``, where it is an id: ``split``, ``max_steps``, ``grammar``, ...
 
     Raises ``ImportError`` without the extra, :class:`~mtr_env.llm.ModelError` when a key is needed and missing,
     ``ValueError`` for a setting that makes no sense, ``UnknownQuestionError``, ``TypeError`` for options beside a game,
     and as :func:`~mtr_env.registration.make_game`.
     """
-    if isinstance(env, Game) and options:
+    if isinstance(env_id, Game) and options:
         raise TypeError(f"A game has its options already: leave {', '.join(options)} out, or give its id.")
-    game = env if isinstance(env, Game) else make_game(env, **options)
+    game = env_id if isinstance(env_id, Game) else make_game(env_id, **options)
     environment = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
     client = _client(model, base_url, api_key, temperature, max_output_tokens, timeout, retries, environment)
     client.check()
@@ -72,9 +73,9 @@ async def aplay(
     return await aplay_policy(game, agent, question_id=question_id, seed=seed)
 
 
-def play(env: str | Game, question_id: str | None = None, *, model: str, **settings: Any) -> Trace:
+def play(env_id: str | Game, question_id: str | None = None, *, model: str, **settings: Any) -> Trace:
     """As :func:`aplay`, whose arguments it takes, for code that is not asynchronous."""
-    return run(aplay(env, question_id, model=model, **settings))
+    return run(aplay(env_id, question_id, model=model, **settings))
 
 
 @lru_cache(16)  # connections take a tenth of a second to set up

@@ -23,7 +23,7 @@ from mtr_env.extras import needed
 from mtr_env.registration import make_game
 from mtr_env.reward import score
 from mtr_env.reward_log import episode_log
-from mtr_env.rows import beginnings, chosen, lasting_seed
+from mtr_env.rows import beginnings, chosen, lasting_seed, refuse_schedule
 from mtr_env.session import stopped
 from mtr_env.trace import Trace
 from mtr_env.transcript import Message, messages
@@ -95,7 +95,8 @@ def register(env_id: str, *, env_class: str = ENV_CLASS, **options: Any) -> None
     The world is made once, here. Ray workers have a registry of their own: call it in the Ray entry point. Raises as
     :func:`~mtr_env.registration.make_game`, and SkyRL's ``RegistrationError`` for a name that is taken.
     """
-    skyrl_gym.register(env_class, type("SkyRLEnv", (SkyRLEnv,), {"game": make_game(env_id, **options)}))
+    game = refuse_schedule(make_game(env_id, **options))
+    skyrl_gym.register(env_class, type("SkyRLEnv", (SkyRLEnv,), {"game": game}))
 
 
 def make_rows(
@@ -112,7 +113,7 @@ def make_rows(
     ``options`` are those that :func:`register` gets. A question whose ToolMaker cannot be reached is left out, with a
     warning in the log.
     """
-    game = make_game(env_id, **options)
+    game = refuse_schedule(make_game(env_id, **options))
     return [
         {
             "prompt": messages(trace, stage.prompt),

@@ -8,7 +8,8 @@
 Tested with TRL 1.16 and OpenEnv 0.10 (extras ``train`` and ``openenv``), without vLLM: TRL's worker needs a GPU server.
 
 - TRL makes a session for each rollout, in threads, and seeds it with the number of its group: all rollouts of a group
-  start the same question with the same seed, and the seed rises with the training (``NoiseSchedule``).
+  start the same question with the same seed, and the seed rises by 1 from group to group: a noise schedule is
+  ``NoiseSchedule.of(points, seeds=(0, groups))`` here, not ``over_steps``.
 - Each call is a step of its own, also where one message holds several, and so is the answer. The call that ends the
   episode tells the harness, which stops there.
 - A call that TRL cannot read is a final message to it, so a wrong answer here; arguments that are no JSON object reach

@@ -31,7 +31,7 @@ from mtr_env.memo import IdentityCache
 from mtr_env.methods import as_method
 from mtr_env.registration import make_game
 from mtr_env.reward_log import means
-from mtr_env.rows import beginnings, chosen, lasting_seed
+from mtr_env.rows import beginnings, chosen, lasting_seed, refuse_schedule
 from mtr_env.session import SUBMIT, ToolSession, opening
 from mtr_env.tool import ToolSpec
 
@@ -59,7 +59,7 @@ class MTRSpec:
     def __init__(
         self, env_id: str, *, questions: int | Sequence[str] | None = None, seed: int = 0, **options: Any
     ) -> None:
-        self.game = game = make_game(env_id, **options)
+        self.game = game = refuse_schedule(make_game(env_id, **options))
         if getattr(game.tool_actor, "remote", False):
             raise ValueError(
                 f"The ToolActor {game.tool_actor.name!r} waits for a network, and TRL's environment_factory makes one "

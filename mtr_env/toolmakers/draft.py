@@ -18,7 +18,7 @@ from mtr_env import draw
 from mtr_env.contract import leaks, secret_answers, toolset_problems
 from mtr_env.errors import ToolsetError
 from mtr_env.grammar.base import to_json
-from mtr_env.methods import as_method
+from mtr_env.lint_tools import LOST, lint
 from mtr_env.question import Question
 from mtr_env.text import contains_words, fold
 from mtr_env.tool import Schema, Toolset, ToolSpec
@@ -34,6 +34,8 @@ UTILITIES = {
 }
 ALWAYS = ("search", "open_page")  # without which nothing could be looked up
 MAX_RELATIONS = 60  # shown to the model
+TAKEN_BY = ("trl", "openai", "anthropic")
+"""Frameworks of :mod:`mtr_env.lint_tools` that must be able to use every tool: a policy plays natively, and trains."""
 LEAK = "a tool gives the final answer away; write all tools anew, and name nothing that the question does not name"
 
 _SYSTEM = """You design the tools with which somebody else will answer a question: functions of an API that each look \
@@ -162,11 +164,14 @@ def read(value: Any, question: Question, key: str, max_tools: int) -> Draft:
     problems = toolset_problems(toolset)
     if any(leaks(tool, question.text, question.golds) for tool in toolset.tools):
         return Draft(None, LEAK)
-    for tool in toolset.tools if not problems else ():
-        try:
-            as_method(tool, lambda owner, name, arguments: "")
-        except ValueError:
-            problems.append(f"{tool.name}: some trainers cannot take these parameters; keep them flat and plain")
+    if not problems:
+        found = lint({question.id: toolset}, TAKEN_BY).findings
+        problems = [
+            f"{finding.tool}{finding.where and ', parameter ' + finding.where}: keep parameters flat and plain; "
+            f"{finding.framework} cannot take this ({finding.message})"
+            for finding in found
+            if finding.effect in LOST
+        ]
     return Draft(None, "; ".join(problems)) if problems else Draft(toolset, "")
 
 
