@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from report_runs import (
     ATTACKS,
     Markup,
+    cut_run,
     digest,
     episodes_of,
     hostile_run,
@@ -29,7 +30,7 @@ from report_runs import (
 from benchmarks.report_size import TARGETS, measure
 from mtr_env.cli import main
 from mtr_env.errors import DatasetError
-from mtr_env.evaluate import read_traces, score_file
+from mtr_env.evaluate import read_info, read_traces, score_file
 from mtr_env.report import build_report
 from mtr_env.report.build import SCRIPTS
 from mtr_env.report.explain import explain
@@ -217,6 +218,19 @@ def test_samples_and_what_a_model_used_are_in_it(runs: dict[str, Path], tmp_path
     assert ours["usage"]["player"]["requests"] == 36
     assert ours == json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (other["passes"], other["usage"]) == ([], None)
+
+
+@pytest.mark.parametrize("unscored_alarm", [0.2, 0.5])
+def test_a_run_has_its_own_alarm_what_was_not_played_and_its_starts(
+    unscored_alarm: float, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = cut_run(tmp_path / "cut", runs["oracle"], unscored_alarm)
+    [found] = json.loads(report(tmp_path / "r.html", run).raw["index"])["runs"]
+    assert found["summary"]["unplayed"] == 9
+    assert found["summary"]["alarm"] == score_file(run).alarm
+    assert (found["summary"]["alarm"] is None) == (unscored_alarm == 0.5), "one of three is unscored"
+    info = read_info(run / "run.json")
+    assert info is not None and [start["date"] for start in found["starts"]] == [start.date for start in info.starts]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page, browser, find_browser
-from report_runs import ATTACKS, hostile_run, odd_steps, outage, played, sampled, write
+from report_runs import ATTACKS, cut_run, hostile_run, odd_steps, outage, played, sampled, write
 
 from benchmarks.report_size import rewrite, with_own_id
 from mtr_env.evaluate import read_traces, run
@@ -32,7 +32,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses of reports: of three runs, of hostile ones, of samples by a model, and of many runs."""
+    """The addresses of reports: of three runs, hostile ones, samples by a model, many runs, and runs that were cut."""
     folder = tmp_path_factory.mktemp("report")
     oracle, chaser = [played(folder / name, name, N, noise=0.2) for name in ("oracle", "chaser")]
     traces = list(read_traces(oracle / "traces.jsonl"))
@@ -42,7 +42,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     samples, warm = sampled(folder / "samples"), sampled(folder / "samples-warm")
     build_report([samples, oracle], folder / "sampled.html")
     build_report([oracle, chaser, samples, warm, odd], folder / "many.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many")}
+    cut = [cut_run(folder / f"cut-{alarm}", oracle, unscored_alarm=alarm) for alarm in (0.2, 0.5)]
+    build_report([*cut, oracle], folder / "cut.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many", "cut")}
 
 
 @pytest.fixture
@@ -93,6 +95,21 @@ def test_samples_tokens_cost_and_latency_are_shown_where_a_run_has_them(page: Pa
     assert "9.50 95% below 18.50 –" in named["seconds"]
     page.size(360, 740, 2, mobile=True)
     page.open(files["sampled"])
+    assert page.run("document.documentElement.scrollWidth") == 360
+
+
+def test_a_card_says_what_was_not_played_the_run_s_own_alarm_and_its_starts(page: Page, files: dict[str, str]) -> None:
+    page.size(360, 740, 2, mobile=True)
+    page.open(files["cut"])
+    page.run("document.querySelectorAll('details').forEach((element) => (element.open = true))")
+    first, second, third = (page.text(f".card:nth-child({i})") for i in (1, 2, 3))
+    assert "9 more episodes were not played." in first and "9 more episodes were not played." in second
+    assert "ALARM: 1 of 3 episodes (33.3%) are unscored, more than 20.0%" in first
+    assert page.count(".alarm") == 1, "the second run's threshold is 50%"
+    assert "not played" not in third
+    start = page.run("RUNS[2].starts[0]")
+    assert start["date"][:10] in third and start["machine"]["system"] in third
+    assert (start["commit"] or f"mtr-env {start['version']}") in third
     assert page.run("document.documentElement.scrollWidth") == 360
 
 
