@@ -18,6 +18,7 @@ from mtr_env.report import build_report
 pytestmark = pytest.mark.browser
 
 N = 12  # episodes of a run
+FIRST = "#/episode/1.1"
 OPENED = "!document.querySelector('#view').hidden && document.querySelector('.trace-head')"
 
 
@@ -167,6 +168,56 @@ def test_a_click_opens_an_episode_with_all_that_belongs_to_it(page: Page) -> Non
     assert page.text(".raw pre") == trace["steps"][0]["action"]
     page.click("[data-back]")
     page.wait_for("document.querySelector('#view').hidden")
+
+
+def test_an_episode_that_is_opened_again_knows_the_list_as_it_is_now(page: Page) -> None:
+    title = page.run("document.title")
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for(OPENED)
+    assert page.run("document.title") == page.run("COLUMNS.question[0]")
+    page.click("[data-back]")
+    page.wait_for("document.querySelector('#view').hidden")
+    assert page.run("document.title") == title
+    page.run("applyFilter({outcome: 'right', sort: 'run', down: '1'})")
+    filtered, right = address(page), shown(page)
+    assert right < 2 * N + 3
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for(OPENED)
+    at = page.run("list.rows.indexOf(0)")
+    assert at > 0 and f"{at + 1} of {right}" in page.text(".crumbs")
+    assert page.run("document.title") == page.run("COLUMNS.question[0]")
+    page.click("[data-back]")
+    page.wait_for("document.querySelector('#view').hidden")
+    assert (address(page), shown(page)) == (filtered, right)
+
+
+def test_an_episode_that_was_left_while_it_opened_changes_nothing(page: Page) -> None:
+    title = page.run("document.title")
+    page.run("""(() => {
+      const open = episode;
+      window.end = [];
+      episode = async (row) => {
+        await new Promise((resolve, reject) => window.end.push({ resolve, reject }));
+        return open(row);
+      };
+    })()""")
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for("window.end.length === 1")
+    page.run("location.hash = '#/'")
+    page.wait_for("document.querySelector('#view').hidden")
+    page.run("window.end[0].resolve()")
+    page.run("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert page.run("document.title") == title
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for("window.end.length === 2")
+    page.run("location.hash = '#/episode/1.2'")
+    page.wait_for("window.end.length === 3")
+    page.run("window.end[2].resolve()")
+    page.wait_for(OPENED)
+    page.run("window.end[1].reject(new Error('torn'))")
+    page.run("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert "cannot be opened" not in page.text("#view")
+    assert page.text(".trace-head h1") == page.run("COLUMNS.question[1]")
 
 
 def test_a_response_shows_the_sentence_it_came_from_with_its_words_marked(page: Page, files: dict[str, str]) -> None:
