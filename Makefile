@@ -59,7 +59,9 @@ $(RELEASE): $(STAMP)
 demo: $(TRAIN) ## the main job: train a policy in the synthetic world, compare it, 12 minutes on two cores
 	$(BIN)/python -m train.demo
 
+# A run that is there is gone on with: its episodes would be those of older code.
 report: $(STAMP) ## look at the world: four policies without a model play it; prints the file to open
+	rm -rf runs/look
 	$(BIN)/mtr-env run MTR-Synthetic-v0 --limit 200 --policy oracle,first-search,chaser,no-tool --out runs/look
 	$(BIN)/mtr-env report runs/look/MTR-Synthetic-v0/* --out runs/look/report.html
 

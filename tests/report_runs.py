@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from mtr_env.evaluate import read_traces, run
+from mtr_env.evaluate import read_info, read_traces, run, write_json
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.usage import EpisodeUsage
 from mtr_env.registration import make_game
@@ -59,6 +59,16 @@ def sampled(out: Path, questions: int = 6) -> Path:
 def write(folder: Path, traces: list[Trace]) -> Path:
     folder.mkdir()
     (folder / "traces.jsonl").write_bytes(b"".join(encode(trace) + b"\n" for trace in traces))
+    return folder
+
+
+def cut_run(folder: Path, oracle: Path, unscored_alarm: float) -> Path:
+    """A run of 12 that was interrupted after 3, of which an outage ended one."""
+    first, second, third, *_ = read_traces(oracle / "traces.jsonl")
+    info = read_info(oracle / "run.json")
+    assert info is not None
+    write(folder, [first, outage(second), third])
+    write_json(folder / "run.json", replace(info, unscored_alarm=unscored_alarm))
     return folder
 
 

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from report_runs import (
     ATTACKS,
     Markup,
+    cut_run,
     digest,
     episodes_of,
     hostile_run,
@@ -29,7 +30,7 @@ from report_runs import (
 from benchmarks.report_size import TARGETS, measure
 from mtr_env.cli import main
 from mtr_env.errors import DatasetError
-from mtr_env.evaluate import read_traces, score_file
+from mtr_env.evaluate import read_info, read_traces, score_file
 from mtr_env.report import build_report
 from mtr_env.report.build import SCRIPTS
 from mtr_env.report.explain import explain
@@ -219,6 +220,19 @@ def test_samples_and_what_a_model_used_are_in_it(runs: dict[str, Path], tmp_path
     assert (other["passes"], other["usage"]) == ([], None)
 
 
+@pytest.mark.parametrize("unscored_alarm", [0.2, 0.5])
+def test_a_run_has_its_own_alarm_what_was_not_played_and_its_starts(
+    unscored_alarm: float, runs: dict[str, Path], tmp_path: Path
+) -> None:
+    run = cut_run(tmp_path / "cut", runs["oracle"], unscored_alarm)
+    [found] = json.loads(report(tmp_path / "r.html", run).raw["index"])["runs"]
+    assert found["summary"]["unplayed"] == 9
+    assert found["summary"]["alarm"] == score_file(run).alarm
+    assert (found["summary"]["alarm"] is None) == (unscored_alarm == 0.5), "one of three is unscored"
+    info = read_info(run / "run.json")
+    assert info is not None and [start["date"] for start in found["starts"]] == [start.date for start in info.starts]
+
+
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"No file .*nope"):
         build_report(tmp_path / "nope", tmp_path / "r.html")
@@ -238,6 +252,31 @@ def test_the_command_writes_it(runs: dict[str, Path], tmp_path: Path, capsys: py
     assert "there is no folder" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("is_there", [True, False], ids=["browser", "no browser"])
+def test_the_command_opens_it_where_there_is_a_browser(
+    is_there: bool,
+    runs: dict[str, Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[str] = []
+
+    def open_browser(url: str) -> bool:
+        opened.append(url)
+        return is_there
+
+    monkeypatch.setattr("webbrowser.open", open_browser)
+    monkeypatch.chdir(tmp_path)
+    command = ["report", str(runs["oracle"]), "--out", "my report.html"]
+    assert main(command) == 0
+    assert opened == [] and "MB; open it in a browser\n" in capsys.readouterr().out
+    assert main([*command, "--open"]) == 0
+    assert opened == [(tmp_path / "my report.html").as_uri()]
+    said = capsys.readouterr()
+    assert ("found no browser" in said.err) == (not is_there)
+
+
 # -------------------------------------------------------------------------------------------------------- time and size
 
 
@@ -255,13 +294,17 @@ def test_2000_traces_are_built_in_seconds_and_little_memory(policy: str, tmp_pat
 @pytest.mark.stress
 @pytest.mark.timeout(600)
 def test_make_report_is_one_command_of_seconds_once_it_is_set_up(tmp_path: Path) -> None:
-    """The commands of the target, in a folder without runs: from a clone that is set up to a report to open."""
+    """The commands of the target, in a folder with runs of older code only: from a clone that is set up to a report to
+    open, without those."""
     found = re.search(r"^report: .*\n((?:\t.*\n)+)", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     assert found is not None
     commands = [
         line.strip().replace("$(BIN)/mtr-env", f"{sys.executable} -m mtr_env") for line in found[1].splitlines()
     ]
-    assert len(commands) == 2 and not any("$" in command for command in commands)
+    assert len(commands) == 3 and not any("$" in command for command in commands)
+    older = tmp_path / "runs" / "look" / "MTR-Synthetic-v0"
+    older.mkdir(parents=True)
+    write(older / "older", [])
     begun = time.monotonic()
     for command in commands:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
@@ -272,4 +315,4 @@ def test_make_report_is_one_command_of_seconds_once_it_is_set_up(tmp_path: Path)
     assert seconds < 180
     named = done.stdout.partition(": ")[0]
     assert named.endswith("report.html"), done.stdout
-    assert episodes_of(Markup((tmp_path / named).read_text(encoding="utf-8")))
+    assert len(list(episodes_of(Markup((tmp_path / named).read_text(encoding="utf-8"))))) == 800

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, Page, browser, find_browser
-from report_runs import ATTACKS, hostile_run, odd_steps, outage, played, sampled, write
+from report_runs import ATTACKS, cut_run, hostile_run, odd_steps, outage, played, sampled, write
 
 from benchmarks.report_size import rewrite, with_own_id
 from mtr_env.evaluate import read_traces, run
@@ -18,6 +18,7 @@ from mtr_env.report import build_report
 pytestmark = pytest.mark.browser
 
 N = 12  # episodes of a run
+FIRST = "#/episode/1.1"
 OPENED = "!document.querySelector('#view').hidden && document.querySelector('.trace-head')"
 
 
@@ -32,7 +33,7 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """The addresses of reports: of three runs, of hostile ones, of samples by a model, and of many runs."""
+    """The addresses of reports: of three runs, hostile ones, samples by a model, many runs, and runs that were cut."""
     folder = tmp_path_factory.mktemp("report")
     oracle, chaser = [played(folder / name, name, N, noise=0.2) for name in ("oracle", "chaser")]
     traces = list(read_traces(oracle / "traces.jsonl"))
@@ -42,7 +43,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     samples, warm = sampled(folder / "samples"), sampled(folder / "samples-warm")
     build_report([samples, oracle], folder / "sampled.html")
     build_report([oracle, chaser, samples, warm, odd], folder / "many.html")
-    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many")}
+    cut = [cut_run(folder / f"cut-{alarm}", oracle, unscored_alarm=alarm) for alarm in (0.2, 0.5)]
+    build_report([*cut, oracle], folder / "cut.html")
+    return {name: (folder / f"{name}.html").as_uri() for name in ("runs", "hostile", "sampled", "many", "cut")}
 
 
 @pytest.fixture
@@ -93,6 +96,21 @@ def test_samples_tokens_cost_and_latency_are_shown_where_a_run_has_them(page: Pa
     assert "9.50 95% below 18.50 –" in named["seconds"]
     page.size(360, 740, 2, mobile=True)
     page.open(files["sampled"])
+    assert page.run("document.documentElement.scrollWidth") == 360
+
+
+def test_a_card_says_what_was_not_played_the_run_s_own_alarm_and_its_starts(page: Page, files: dict[str, str]) -> None:
+    page.size(360, 740, 2, mobile=True)
+    page.open(files["cut"])
+    page.run("document.querySelectorAll('details').forEach((element) => (element.open = true))")
+    first, second, third = (page.text(f".card:nth-child({i})") for i in (1, 2, 3))
+    assert "9 more episodes were not played." in first and "9 more episodes were not played." in second
+    assert "ALARM: 1 of 3 episodes (33.3%) are unscored, more than 20.0%" in first
+    assert page.count(".alarm") == 1, "the second run's threshold is 50%"
+    assert "not played" not in third
+    start = page.run("RUNS[2].starts[0]")
+    assert start["date"][:10] in third and start["machine"]["system"] in third
+    assert (start["commit"] or f"mtr-env {start['version']}") in third
     assert page.run("document.documentElement.scrollWidth") == 360
 
 
@@ -150,6 +168,56 @@ def test_a_click_opens_an_episode_with_all_that_belongs_to_it(page: Page) -> Non
     assert page.text(".raw pre") == trace["steps"][0]["action"]
     page.click("[data-back]")
     page.wait_for("document.querySelector('#view').hidden")
+
+
+def test_an_episode_that_is_opened_again_knows_the_list_as_it_is_now(page: Page) -> None:
+    title = page.run("document.title")
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for(OPENED)
+    assert page.run("document.title") == page.run("COLUMNS.question[0]")
+    page.click("[data-back]")
+    page.wait_for("document.querySelector('#view').hidden")
+    assert page.run("document.title") == title
+    page.run("applyFilter({outcome: 'right', sort: 'run', down: '1'})")
+    filtered, right = address(page), shown(page)
+    assert right < 2 * N + 3
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for(OPENED)
+    at = page.run("list.rows.indexOf(0)")
+    assert at > 0 and f"{at + 1} of {right}" in page.text(".crumbs")
+    assert page.run("document.title") == page.run("COLUMNS.question[0]")
+    page.click("[data-back]")
+    page.wait_for("document.querySelector('#view').hidden")
+    assert (address(page), shown(page)) == (filtered, right)
+
+
+def test_an_episode_that_was_left_while_it_opened_changes_nothing(page: Page) -> None:
+    title = page.run("document.title")
+    page.run("""(() => {
+      const open = episode;
+      window.end = [];
+      episode = async (row) => {
+        await new Promise((resolve, reject) => window.end.push({ resolve, reject }));
+        return open(row);
+      };
+    })()""")
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for("window.end.length === 1")
+    page.run("location.hash = '#/'")
+    page.wait_for("document.querySelector('#view').hidden")
+    page.run("window.end[0].resolve()")
+    page.run("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert page.run("document.title") == title
+    page.run(f"location.hash = '{FIRST}'")
+    page.wait_for("window.end.length === 2")
+    page.run("location.hash = '#/episode/1.2'")
+    page.wait_for("window.end.length === 3")
+    page.run("window.end[2].resolve()")
+    page.wait_for(OPENED)
+    page.run("window.end[1].reject(new Error('torn'))")
+    page.run("new Promise((resolve) => setTimeout(resolve, 200))")
+    assert "cannot be opened" not in page.text("#view")
+    assert page.text(".trace-head h1") == page.run("COLUMNS.question[1]")
 
 
 def test_a_response_shows_the_sentence_it_came_from_with_its_words_marked(page: Page, files: dict[str, str]) -> None:

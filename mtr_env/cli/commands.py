@@ -6,7 +6,9 @@ import argparse
 import os
 import secrets
 import sys
+import webbrowser
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from mtr_env import world_build
 from mtr_env.audit import AuditReport, audit
@@ -106,7 +108,10 @@ def _run_report(args: argparse.Namespace) -> None:
     with usage():
         built = build_report(args.runs, args.out, args.rubric, note)
     size = f"{built.size / 1e6:.1f} MB"
-    print(f"{printable(args.out)}: episodes {built.episodes}, runs {built.runs}, {size}; open it in a browser")
+    hint = "" if args.open else "; open it in a browser"
+    print(f"{printable(args.out)}: episodes {built.episodes}, runs {built.runs}, {size}{hint}", flush=True)
+    if args.open and not webbrowser.open(Path(args.out).resolve().as_uri()):
+        note(f"found no browser; open {args.out} in one.")
 
 
 def _run_compare(args: argparse.Namespace) -> None:

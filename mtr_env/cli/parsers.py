@@ -161,6 +161,7 @@ def _report(add: Add) -> None:
     )
     command.add_argument("runs", nargs="+", metavar="DIR|FILE", help="the --out folder of a run, or a file of traces")
     command.add_argument("--out", default="report.html", metavar="FILE", help="where to write it (default report.html)")
+    command.add_argument("--open", action="store_true", help="show it in the browser at once")
     command.add_argument("--rubric", metavar="NAME", help=f"{', '.join(RUBRICS)} (default: the one of each trace)")
 
 

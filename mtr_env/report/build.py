@@ -21,7 +21,7 @@ from msgspec import Struct
 
 from mtr_env.errors import DatasetError
 from mtr_env.evaluate import read_info, summarize, traces_file
-from mtr_env.evaluate.folder import read_each_once
+from mtr_env.evaluate.folder import UNSCORED_ALARM, read_each_once
 from mtr_env.evaluate.runs import with_usage
 from mtr_env.grammar.base import to_json
 from mtr_env.report.chunks import Chunks
@@ -69,9 +69,11 @@ def build_report(
     infos = [read_info(file.with_name("run.json")) for file in runs]
     names = [(None if info is None else info.policy, _folder(file)) for file, info in zip(runs, infos, strict=True)]
     for file, info, (policy, folder), label in zip(runs, infos, names, labels(names), strict=True):
-        summary = with_usage(summarize(report.episodes(file, say), rubric, policy), file, info)
+        alarm = UNSCORED_ALARM if info is None else info.unscored_alarm
+        summary = summarize(report.episodes(file, say), rubric, policy, unscored_alarm=alarm)
         if not summary.episodes:
             raise DatasetError(f"{file} holds no finished episode.")
+        summary = with_usage(summary, file, info)
         paid_by = rubric if rubric is not None else summary.rubric
         report.runs.append(run_of(folder, label, summary, info, None if paid_by is None else get_rubric(paid_by)))
     report.chunks.close()

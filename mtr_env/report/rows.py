@@ -10,6 +10,7 @@ from typing import Any
 from msgspec import Struct
 
 from mtr_env.evaluate import Group, Interval, RunInfo, Summary
+from mtr_env.evaluate.start import Start
 from mtr_env.metrics import metrics
 from mtr_env.report.explain import Explanation
 from mtr_env.reward import Rubric
@@ -73,6 +74,8 @@ class Run(Struct, frozen=True):
     rubric: dict[str, Any] | None
     """How the total is put together, ``None`` where the traces were paid by several rubrics."""
     command: tuple[str, ...]
+    starts: tuple[Start, ...]
+    """The first one first; empty where ``run.json`` does not tell."""
 
 
 def run_of(folder: str, label: str, summary: Summary, info: RunInfo | None, rubric: Rubric | None) -> Run:
@@ -85,6 +88,7 @@ def run_of(folder: str, label: str, summary: Summary, info: RunInfo | None, rubr
         hops=_bars(summary.hops),
         rubric=None if rubric is None else _formula(rubric),
         command=info.command if info is not None else (),
+        starts=info.starts if info is not None else (),
     )
 
 

@@ -26,6 +26,7 @@ function route() {
   }
   const wasView = byId("overview").hidden;
   swap(false);
+  leaveTraces();
   document.title = overviewTitle;
   if (page === "episodes") {
     const filter = Object.fromEntries(

@@ -1,7 +1,6 @@
 // The summary: what each run is, and what stands below.
 
 const NAMED = 3; // so many runs stand in the title
-const ALARM = 0.05; // share of unscored episodes above which a notice says so
 
 function overview() {
   return h(
@@ -105,7 +104,6 @@ function card(run, i) {
   COLUMNS.run.forEach((of, row) => {
     if (of === i) counts[OUTCOME[row]]++;
   });
-  const share = summary.unscored / summary.episodes;
   const bar = h("div", { class: "outcomes" });
   const legend = h("ul", { class: "legend" });
   for (const [name, { name: label, sign: mark }] of Object.entries(OUTCOMES)) {
@@ -149,14 +147,16 @@ function card(run, i) {
     ),
     bar,
     legend,
-    share > ALARM
+    summary.unplayed
       ? h(
           "p",
-          { class: "notice alarm", role: "alert" },
-          `${percent(share)} of the episodes are unscored: the means speak of the others only.`,
+          { class: "notice" },
+          `${plural(summary.unplayed, "more episode")} ${summary.unplayed === 1 ? "was" : "were"} not played.`,
         )
       : null,
+    summary.alarm === null ? null : h("p", { class: "notice alarm", role: "alert" }, said(summary.alarm)),
     reasons(summary.unscored_reasons),
+    played(run.starts),
   );
 }
 
@@ -183,4 +183,31 @@ function reasons(found) {
       entries.map(([reason, n]) => h("li", null, `${count(n)} × `, said(reason))),
     ),
   );
+}
+
+function played(starts) {
+  if (!starts.length) return null;
+  return h(
+    "details",
+    null,
+    h("summary", null, "When and where it was played"),
+    h(
+      "ul",
+      { class: "plain" },
+      starts.map((start) => h("li", null, said(whereAndWhen(start)))),
+    ),
+  );
+}
+
+function whereAndWhen({ date, commit, version, machine }) {
+  return [
+    date.replace("T", " ").replace("+00:00", " UTC"),
+    commit === null ? `mtr-env ${version}` : `commit ${commit}`,
+    machine.accelerator,
+    machine.processors === null ? null : plural(machine.processors, "processor"),
+    machine.system,
+    `Python ${machine.python}`,
+  ]
+    .filter((part) => part !== null)
+    .join(", ");
 }

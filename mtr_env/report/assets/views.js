@@ -15,6 +15,7 @@ async function showTraces(rows, step) {
       byId("view").replaceChildren(entries.length === 1 ? single(entries[0]) : pair(entries));
       document.title = entries[0].trace.question.text;
     } catch (error) {
+      if (token !== view.token) return;
       view.rows = [];
       byId("view").replaceChildren(
         h("p", { class: "notice alarm", role: "alert" }, `This episode cannot be opened: ${error.message}`),
@@ -24,6 +25,13 @@ async function showTraces(rows, step) {
     scrollTo(0, 0);
   }
   markStep();
+}
+
+// What is opened next is built anew: its links and its title depend on the list.
+function leaveTraces() {
+  view.token++; // what is still opening stays off the page
+  view.rows = [];
+  byId("view").replaceChildren();
 }
 
 const viewAddress = (rows, step) => {
