@@ -18,7 +18,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 import pytest
-from test_readme import PAGES, ROOT, blocks, commands
+from test_readme import FENCED, PAGES, ROOT, blocks, commands
 
 from mtr_env.cli import parsers
 from train import options
@@ -27,9 +27,8 @@ SECTIONS = (  # Gymnasium's, in its order
     "Description, Action Space, Observation Space, Starting State, Rewards, Episode End, Information, Arguments, "
     "Version History"
 ).split(", ")
-FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
 IN_PROSE = re.compile(r"`(?:python -m )?((?:train|benchmarks)\.[a-z_]+(?: [^`]*)?)`")
-IN_DOCSTRING = re.compile(r"^ +python -m ((?:train|benchmarks)\.[a-z_]+.*)$", re.M)
+IN_COMMENT = re.compile(r"^ +((?:python|accelerate|mtr-env) .*|\w+=\".*\")$", re.M)
 OURS = ("agents", "benchmarks", "mtr_env", "train")
 
 
@@ -68,12 +67,16 @@ def of_page(page: str) -> Iterator[Line]:
 
 
 def of_programs() -> Iterator[Line]:
-    """What the programs' docstrings say of how they are started."""
-    for path in sorted([*ROOT.glob("train/*.py"), *ROOT.glob("benchmarks/*.py")]):
-        docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        for command in IN_DOCSTRING.findall(docstring.replace("\\\n", " ")):
-            program, *argv = shlex.split(command, comments=True)
-            yield Line(path.relative_to(ROOT).as_posix(), program, argv)
+    """What the programs' docstrings and the recipes' comments say of how they are started."""
+    for path in sorted([*ROOT.glob("train/*.py"), *ROOT.glob("benchmarks/*.py"), *ROOT.glob("train/recipes/*.toml")]):
+        text = path.read_text(encoding="utf-8")
+        said = re.sub("^# ?", "", text, flags=re.M) if path.suffix == ".toml" else ast.get_docstring(ast.parse(text))
+        variables: dict[str, str] = {}
+        for command in IN_COMMENT.findall((said or "").replace("\\\n", " ")):
+            variables |= re.findall(r'^(\w+)="(.*)"$', command)
+            found = ours(shlex.split(Template(command).safe_substitute(variables), comments=True))
+            if found is not None:
+                yield Line(path.relative_to(ROOT).as_posix(), *found)
 
 
 class Parsed(Exception):
