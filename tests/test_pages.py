@@ -55,20 +55,63 @@ def test_the_tools_of_a_model_are_played_replayed_and_written_as_the_command_lin
     assert make_game(HOTPOT, world=str(tmp_path / "worlds/written")).setup.tool_maker.startswith("llm")
 
 
+def run_program(command: Command, folder: Path, *small: str) -> None:
+    """Runs `python -m PROGRAM ...` as it is shown, with these options more."""
+    path = os.pathsep.join([str(ROOT), str(folder)])
+    words = [sys.executable, *shlex.split(command.text)[1:], *small]
+    done = subprocess.run(words, cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_chat_model_plays_as_the_agents_page_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("openai", reason=WITHOUT_OPENAI)
+    shutil.copy(ROOT / "mtr_env/worlds/samples/musique.jsonl", tmp_path / "dev.jsonl")
+    with ChatServer(content=lambda body: "yes") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)  # in place of OpenAI's
+        monkeypatch.setenv("OPENAI_API_KEY", "none")
+        for command in shown("docs/agents.md", "--concurrency 64", (SHOWN, server.url))[1:]:  # after the key
+            run_command(command, tmp_path, "docs/agents.md")
+        assert server.requests == 48, "a request for each question of the two samples"
+
+
+def test_traces_are_synthesized_as_the_agents_page_shows(tmp_path: Path) -> None:
+    for package in ("openai", "datasets"):
+        pytest.importorskip(package, reason=f"{package} is not installed (pip install -e '.[data,llm]')")
+    shutil.copy(ROOT / "mtr_env/worlds/samples/hotpotqa.jsonl", tmp_path / "dev.jsonl")
+    with ChatServer(content=lambda body: "yes") as server:
+        small = (
+            ("--episodes 600", "--episodes 24"),
+            ("--episodes 5000", "--episodes 2"),
+            ("--split train", "--split sample"),
+        )
+        for command in shown("docs/agents.md", "--thoughts", (SHOWN, server.url), *small):
+            run_program(command, tmp_path)
+        assert server.requests == 8, "four samples of each question"
+    assert len([*read_traces(tmp_path / "runs/hotpotqa/kept.jsonl")]) > 20
+    assert (tmp_path / "runs/auto/collect.json").exists()
+
+
+def test_a_chat_model_plays_three_kinds_of_tools_as_the_agents_page_shows(tmp_path: Path) -> None:
+    for package in ("openai", "bm25s"):
+        pytest.importorskip(package, reason=f"{package} is not installed (pip install -e '.[data,llm]')")
+    (tmp_path / "wiki.jsonl").write_text('{"title": "Dynamite", "text": "Dynamite is an explosive."}\n')
+    with ChatServer(content=lambda body: "yes") as server:
+        small = ("--split validation", "--split sample"), ("URL", server.url)
+        [command] = shown("docs/agents.md", "SIMULATOR", *small)
+        run_program(command, tmp_path, "--episodes", "2", "--results", "tables")
+    table = (tmp_path / "tables/sim_to_real.md").read_text()
+    assert all(column in table for column in ("grounded", "simulated", "corpus")) and "not run" not in table
+
+
 @pytest.mark.adapters
 @pytest.mark.page
 def test_a_model_and_a_policy_of_ones_own_join_the_leaderboard_as_the_agents_page_shows(tmp_path: Path) -> None:
     pytest.importorskip("openai", reason=WITHOUT_OPENAI)
     pytest.importorskip("matplotlib", reason="matplotlib is not installed (pip install -e '.[train]')")
     (tmp_path / "my_module.py").write_text(SEARCHER)
-    path = os.pathsep.join([str(ROOT), str(tmp_path)])
     with ChatServer(content=lambda body: "yes") as server:
         for command in shown("docs/agents.md", "benchmarks.policies", (SHOWN, server.url)):
-            small = [*shlex.split(command.text), "--limit", "1", "--data", "none", "--results", "tables"]
-            done = subprocess.run(
-                [sys.executable, *small[1:]], cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True
-            )
-            assert done.returncode == 0, done.stderr.decode()
+            run_program(command, tmp_path, "--limit", "1", "--data", "none", "--results", "tables")
         assert server.requests == 5, "a question of each world"
     table = (tmp_path / "tables/policies.md").read_text()
     assert "qwen3-32b" in table and "my_module:searcher" in table

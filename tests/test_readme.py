@@ -2,7 +2,8 @@
 
 In the order of the page, in one temporary folder each: ```python blocks in one namespace, and from ```console blocks
 the commands (`$ …`) that start with `mtr-env` or pipe into it, whose output must be the one shown (`...` stands for
-anything). Commands that set up or take long are only looked up: make targets, `python -m` programs, extras.
+anything). Commands that set up or take long are only looked up: make targets, extras; and parsed by their programs
+(tests/test_docs.py). A command in an indented block would be seen by nobody, so none may stand in one.
 A block under the line `<!-- not run: reason -->` is not run here; the reason names the test that does, but for NOWHERE.
 """
 
@@ -25,8 +26,15 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", *sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md")))
 RUN = re.compile(r"(printf .*\| )?mtr-env ")  # the commands that are run
 BLOCK = re.compile(r"^(<!-- not run: [^\n]+ -->\n\n?)?```(python|console)\n(.*?)^```$", re.M | re.S)
+FENCED = re.compile(r"^```.*?^```$", re.M | re.S)
+UNREAD = re.compile(
+    r"(?: {4}|\t)\s*(?:\$ |(?:mtr-env|python3?|pip|make|export|accelerate|inspect|vf-\w+|uv|git) |\w+=\S)"
+)
 
-NOWHERE = {"docs/adapters/trl.md": ["it needs a GPU server"]}  # reasons of the blocks that no test runs, by page
+NOWHERE = {  # reasons of the blocks that no test runs, by page; tests/test_docs.py lets their programs parse them
+    "docs/adapters/trl.md": ["it needs a GPU server"],
+    "docs/agents.md": ["it needs a paid model and GPUs"],  # tests/test_chain.py runs the same on the tiny model
+}
 NOT_HERE = {  # commands that no block is marked for, and why they are not run as they stand
     "pip install ": "it sets up: the extras are looked up below, and make installs them",
     "make ": "it sets up, or takes long: the targets are looked up below",
@@ -37,7 +45,7 @@ NOT_HERE = {  # commands that no block is marked for, and why they are not run a
     "accelerate launch ": "it needs several GPUs",
     "python -m torch.distributed.run ": "it takes long: tests/test_training_lora.py starts two processes",
     "python -m train.": "it takes long: tests/test_training.py runs the programs on tiny models",
-    "python -m benchmarks.": "it takes long: the programs have tests of their own",
+    "python -m benchmarks.": "it takes long: the programs have tests of their own; tests/test_docs.py parses it",
 }
 
 
@@ -161,6 +169,22 @@ def test_a_command_that_is_not_run_is_of_a_kind_that_says_why(page: Page) -> Non
             for command in commands(block, page.name):
                 known = RUN.match(command.text) or command.text.startswith((*NOT_HERE,))
                 assert known, f"{page.name}:{block.line}: $ {command.text} is run by no test, and nothing says why"
+
+
+def indented_commands(text: str) -> list[str]:
+    """The commands of a page that stand in indented blocks, each with its line."""
+    rest = FENCED.sub(lambda block: "\n" * block[0].count("\n"), text).splitlines()
+    return [f"{number}: {line.strip()}" for number, line in enumerate(rest, 1) if UNREAD.match(line)]
+
+
+@pytest.mark.parametrize("name", [*PAGES, "CONTRIBUTING.md", "train/README.md"])
+def test_no_command_stands_in_an_indented_block(name: str) -> None:
+    assert indented_commands((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_a_command_in_an_indented_block_is_found_and_code_or_a_formula_is_not() -> None:
+    page = "```console\n    $ mtr-env list\n```\n\n    R = answer x 1\n    mtr_env/\n\n    A=1\n    mtr-env list\n"
+    assert indented_commands(page) == ["8: A=1", "9: mtr-env list"]
 
 
 def test_every_python_example_that_is_not_run_can_at_least_be_parsed(page: Page) -> None:

@@ -1,10 +1,12 @@
 """Playing a policy over a world, and what came of it.
 
-from mtr_env.evaluate import run
-from mtr_env.registration import make_game
+    from mtr_env.evaluate import run
+    from mtr_env.registration import make_game
 
-summary = run(make_game("MTR-HotpotQA-v0"), "oracle", "runs/oracle", episodes=24)
-print(summary.metrics["em"], summary.intervals["em"], summary.unscored)
+    summary = run(make_game("MTR-HotpotQA-v0"), "oracle", "runs/oracle", episodes=24)
+    print(summary.metrics["em"], summary.intervals["em"], summary.unscored)
+
+The same call goes on after an interruption. An unscored episode is in no mean, and is counted.
 """
 
 from __future__ import annotations

@@ -1,9 +1,11 @@
 """Two runs of the same questions, pair by pair: what differs, how surely, and whether noise alone explains it.
 
-from mtr_env.evaluate import compare_runs
+    from mtr_env.evaluate import compare_runs
 
-(found,) = compare_runs(["runs/base", "runs/trained"])
-print(found.measures["em"].difference, found.measures["em"].interval, found.gained, found.lost)
+    (found,) = compare_runs(["runs/base", "runs/trained"])
+    print(found.measures["em"].difference, found.measures["em"].interval, found.gained, found.lost)
+
+An episode that is unscored in either run makes no pair.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 Interval = tuple[float, float]
+"""The lower and the upper end of a 95% interval."""
 Z = 1.959963984540054
 """97.5% of the normal distribution lies below."""
 

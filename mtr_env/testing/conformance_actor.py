@@ -1,9 +1,11 @@
 """Does a ToolActor of yours keep its promises? To call in your own tests.
 
-from mtr_env.testing import check_tool_actor
+    from mtr_env.testing import check_tool_actor
 
-def test_my_actor():
-    check_tool_actor(MyActor())
+    def test_my_actor():
+        check_tool_actor(MyActor())
+
+It raises :class:`NotConforming` with everything that it found.
 """
 
 from __future__ import annotations
