@@ -37,8 +37,9 @@ from mtr_env.evaluate import (
     wilson,
     write_json,
 )
-from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.bootstrap import bootstrap_interval, bootstrap_ratio_interval
 from mtr_env.llm import Spent
+from mtr_env.metrics import metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.random_valid import RandomValid
 from mtr_env.policies.usage import EpisodeUsage
@@ -155,7 +156,10 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
     assert set(found["parts"]) == {"answer", "contract", "provenance", "support", "economy"}
     assert set(found["intervals"]) == {"em", "cover_em", "f1", "reward"}
     assert found["intervals"]["em"] == pytest.approx([0.5101, 1.0], abs=1e-4)
-    assert found["bootstrap_intervals"] == {name: [1.0, 1.0] for name in found["intervals"]}
+    boot = found["bootstrap_intervals"]
+    assert {name: boot[name] for name in found["intervals"]} == {name: [1.0, 1.0] for name in found["intervals"]}
+    assert set(boot) == {*found["intervals"], "calls_per_episode", "tool_productivity"}
+    assert found["part_bootstrap_intervals"] == {name: [1.0, 1.0] for name in found["parts"]}
     assert (found["env_id"], found["policy"], found["split"]) == ("MTR-Synthetic-v0", "oracle", "sample")
     assert found["fingerprint"] == game.world.info.fingerprint
     assert (found["grammar"], found["rubric"], found["max_steps"], found["seed"]) == ("hermes", "mtr-v0", 8, 3)
@@ -168,8 +172,17 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
 def test_a_summary_of_an_older_version_is_still_read(game: Game, tmp_path: Path) -> None:
     summary = run(game, "oracle", tmp_path, episodes=4)
     older: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
-    del older["bootstrap_intervals"]
-    assert msgspec.convert(older, Summary) == replace(summary, bootstrap_intervals={})
+    del older["bootstrap_intervals"], older["part_bootstrap_intervals"]
+    known = ("episodes", "scored", "em", "reward", "em_interval", "reward_interval")
+    for name in ("families", "hops"):
+        older[name] = {which: {field: group[field] for field in known} for which, group in older[name].items()}
+    read = msgspec.convert(older, Summary)
+    assert read.bootstrap_intervals == read.part_bootstrap_intervals == {}
+    assert {name: group.em_interval for name, group in read.hops.items()} == {
+        name: group.em_interval for name, group in summary.hops.items()
+    }
+    expected = replace(summary, bootstrap_intervals={}, part_bootstrap_intervals={})
+    assert replace(read, families={}, hops={}) == replace(expected, families={}, hops={})
 
 
 def test_the_order_of_the_traces_changes_no_number(game: Game, tmp_path: Path) -> None:
@@ -177,7 +190,8 @@ def test_the_order_of_the_traces_changes_no_number(game: Game, tmp_path: Path) -
     traces = list(read_traces(tmp_path / "traces.jsonl"))
     random.Random(0).shuffle(traces)
     again = summarize(traces)
-    for name in ("metrics", "reward", "intervals", "bootstrap_intervals"):
+    names = ("metrics", "reward", "intervals", "bootstrap_intervals", "part_bootstrap_intervals", "families", "hops")
+    for name in names:
         assert getattr(again, name) == getattr(summary, name)
     clusters = [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0, 0.0]]
     clusters += [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0] * 5]  # question 3 is never right
@@ -284,6 +298,43 @@ def test_a_family_and_a_number_of_hops_have_intervals(game: Game, tmp_path: Path
             assert group.em_interval is not None
             assert group.em_interval[0] <= group.em <= group.em_interval[1]
     assert summarize([]).rates["truncated"] is None
+
+
+@pytest.mark.parametrize("by", ["family", "hops"])
+def test_a_group_says_what_the_summary_of_its_episodes_alone_says(by: str, tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
+    run(game, HalfRight(), tmp_path, samples=4)
+    traces = list(read_traces(tmp_path / "traces.jsonl"))
+    summary = summarize(traces)
+    groups = summary.families if by == "family" else summary.hops
+    assert len(groups) > 1
+    for name, group in groups.items():
+        alone = summarize([trace for trace in traces if str(getattr(trace.question, by)) == name])
+        fields = [field for field in group.__struct_fields__ if not field.startswith(("em", "reward_"))]
+        assert {field: getattr(group, field) for field in fields} == {field: getattr(alone, field) for field in fields}
+        assert (group.em, group.em_interval) == (alone.metrics["em"], alone.intervals["em"])
+        assert group.reward_interval == alone.intervals["reward"]
+    assert {"metrics", "parts", "calls_per_episode", "rates", "passes"} <= set(fields)
+    assert any(group.passes for group in groups.values())
+    assert any(group.rates["truncated"] for group in groups.values())
+    assert any(group.rates["infrastructure_fault"] for group in groups.values())
+
+
+def test_parts_calls_and_productivity_have_bootstrap_intervals_over_questions(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=4)
+    questions: dict[str, list[Trace]] = {}
+    for trace in read_traces(tmp_path / "traces.jsonl"):
+        questions.setdefault(trace.question.id, []).append(trace)
+    calls = [[float(trace.call_count) for trace in traces] for traces in questions.values()]
+    assert summary.bootstrap_intervals["calls_per_episode"] == bootstrap_interval(calls)
+    right = [sum(metrics(trace).em for trace in traces) for traces in questions.values()]
+    found = summary.bootstrap_intervals["tool_productivity"]
+    assert found == bootstrap_ratio_interval(zip(right, map(sum, calls), strict=True))
+    assert found is not None and summary.tool_productivity is not None
+    assert found[0] <= summary.tool_productivity <= found[1]
+    assert set(summary.part_bootstrap_intervals) == set(summary.parts)
+    assert summary.part_bootstrap_intervals["answer"] == summary.bootstrap_intervals["em"]
+    assert run(game, "no-tool", tmp_path / "none").bootstrap_intervals["tool_productivity"] is None
 
 
 # ------------------------------------------------------------------------------------------------- unscored kept apart
@@ -426,7 +477,7 @@ def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
         assert summary.calls_per_episode is None
         assert summary.tool_productivity is None
         assert set(summary.intervals.values()) == {None}
-        assert summary.bootstrap_intervals == dict.fromkeys(summary.intervals)
+        assert set(summary.bootstrap_intervals.values()) == {None}
 
 
 # -------------------------------------------------------------------------------------------------------------- resume
