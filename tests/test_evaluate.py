@@ -682,6 +682,31 @@ def test_run_json_says_where_and_when_each_start_was_made(game: Game, tmp_path: 
     assert "secret" not in (tmp_path / "run.json").read_text()
 
 
+def test_a_start_that_plays_nothing_is_none(game: Game, tmp_path: Path) -> None:
+    for _ in range(2):
+        run(game, "no-tool", tmp_path, episodes=2)
+    info = read_info(tmp_path / "run.json")
+    assert info is not None
+    assert len(info.starts) == 1
+
+
+def test_a_run_that_goes_on_with_another_commit_says_so(
+    game: Game, finished: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def notes(commit: str | None, episodes: int) -> list[str]:
+        found: list[str] = []
+        monkeypatch.setattr(start, "_commit", lambda package: commit)
+        run(game, "random-valid", tmp_path, episodes=episodes, say=found.append)
+        return [text for text in found if "commit" in text]
+
+    assert notes("aaa", 1) == notes("aaa", 2) == notes(None, 3) == notes("bbb", 3) == []
+    [note] = notes("bbb", 4)
+    assert note.startswith(f"{tmp_path}: this start is of commit bbb, earlier ones of aaa: the episodes may")
+    [note] = notes("aaa-dirty", N)
+    assert "commit aaa-dirty, earlier ones of aaa, bbb" in note
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished, "it is no refusal"
+
+
 def test_the_commit_is_that_of_the_package_not_of_what_it_lies_in(tmp_path: Path) -> None:
     def git(*command: str) -> str:
         identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
