@@ -103,7 +103,7 @@ def test_one_number_has_one_interval_whatever_it_is_called(game: Game, tmp_path:
     assert interval([]) is None
 
 
-@pytest.mark.parametrize("n", [8, 24, 100])
+@pytest.mark.parametrize("n", [8, 24, 100, 300])
 @pytest.mark.parametrize("name", ["binary", "rare failures", "uniform", "zero or high", "nearly constant"])
 def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str, n: int) -> None:
     generator = np.random.default_rng(7)
@@ -114,21 +114,33 @@ def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str,
         "zero or high": (generator.binomial(1, 0.6, (2000, n)) * generator.uniform(0.6, 1, (2000, n)), 0.48),
         "nearly constant": (generator.uniform(0.79, 0.81, (2000, n)), 0.8),
     }[name]
-    covered = 0
+    covered, width = 0, 0.0
     for row in draws:
         found = mean_interval([float(value) for value in row])
         assert found is not None
         assert 0 <= found[0] <= row.mean() <= found[1] <= 1
         covered += found[0] <= truth <= found[1]
+        width += (found[1] - found[0]) / len(draws)
     assert covered / len(draws) >= 0.94
+    normal = 2 * 1.96 * float(draws.std()) / n**0.5
+    assert width >= 0.8 * normal
+    if name == "nearly constant":  # four more observations are far from its values
+        assert covered == len(draws)
+    elif n >= 100:
+        assert covered / len(draws) <= 0.975
+        assert width <= 1.15 * normal
 
 
-def test_wilson_covers_a_share_in_95_of_100_simulated_runs() -> None:
-    generator = np.random.default_rng(7)
-    for share in (0.1, 0.5, 0.9):
-        intervals = [wilson(int(successes), 50) for successes in generator.binomial(50, share, 2000)]
-        covered = sum(low <= share <= high for low, high in filter(None, intervals))
-        assert covered / len(intervals) >= 0.93
+@pytest.mark.parametrize("n", [50, 100, 400])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_wilson_covers_a_share_in_95_of_100_simulated_runs(share: float, n: int) -> None:
+    drawn = np.random.default_rng(7).binomial(n, share, 2000)
+    intervals = [found for successes in drawn if (found := wilson(int(successes), n)) is not None]
+    assert len(intervals) == 2000
+    covered = sum(low <= share <= high for low, high in intervals) / 2000
+    assert 0.93 <= covered <= (0.975 if n >= 100 else 0.985)
+    width = sum(high - low for low, high in intervals) / 2000
+    assert width == pytest.approx(2 * 1.96 * (share * (1 - share) / n) ** 0.5, rel=0.05)
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
