@@ -590,6 +590,73 @@ def test_after_kills_the_file_is_that_of_an_uninterrupted_run(kills: int, tmp_pa
     assert len(info.starts) == kills + 1
 
 
+PAID_POLICY = """
+import asyncio
+from mtr_env import draw
+from mtr_env.policies.random_valid import RandomValid
+from mtr_env.policies.usage import EpisodeUsage
+
+class Paid:
+    asynchronous = True
+    def for_episode(self, trace):
+        inner = RandomValid().for_episode(trace)
+        async def act(messages, tools):
+            await asyncio.sleep(0.05 * draw.uniform("paid", trace.seed, len(messages)))
+            return inner(messages, tools)
+        return act
+    def usage(self, question_id, seed):
+        return EpisodeUsage(1, 100 + seed, 10, 0.01, 0.5)
+"""
+
+
+@pytest.mark.stress
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """From before the first import to after the summary; episodes end in any order, so that there is much to sort."""
+    (tmp_path / "paid_policy.py").write_text(PAID_POLICY)
+    episodes = 120
+    command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40", "--policy"]
+    command += ["paid_policy:Paid", "--episodes", str(episodes), "--concurrency", "8", "--quiet", "--out"]
+
+    def go(out: str) -> None:
+        done = subprocess.run([*command, out], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    begun = time.monotonic()
+    go("whole")
+    length = time.monotonic() - begun
+    whole = (tmp_path / "whole" / "traces.jsonl").read_bytes()
+    lines = {line: decode(line).seed for line in whole.splitlines()}
+    chance = random.Random(0)
+    for number in range(20):
+        out, delay = tmp_path / str(number), chance.random() * length
+        process = subprocess.Popen(
+            [*command, out.name], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(delay)
+        process.kill()
+        assert process.wait() in (0, -signal.SIGKILL), f"after {delay} s"
+        kept = _whole_lines(out / "traces.jsonl")
+        paid = [msgspec.json.decode(line)["seed"] for line in _whole_lines(out / "usage.jsonl")]
+        assert len(kept) == len(set(kept)) and set(kept) <= set(lines), f"after {delay} s"
+        assert paid[: len(kept)] == [lines[line] for line in kept] or kept == list(lines), "before its trace"
+        assert len(paid) - len(kept) in (0, 1), f"after {delay} s"
+        go(out.name)
+        assert (out / "traces.jsonl").read_bytes() == whole, f"after {delay} s"
+        again = [msgspec.json.decode(line)["seed"] for line in _whole_lines(out / "usage.jsonl")]
+        assert again[: len(paid)] == paid, "what was paid stays"
+        assert sorted(again) == sorted([*range(episodes), *paid[len(kept) :]]), "what was lost is paid again"
+        summary = score_file(out)
+        assert summary == msgspec.json.decode((out / "summary.json").read_bytes(), type=Summary)
+        assert replace(summary, usage=None) == replace(score_file(tmp_path / "whole"), usage=None)
+        assert summary.usage is not None
+        assert summary.usage.player.requests == len(again)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+
+
 # ------------------------------------------------------------------------------------------- budgets, and what was used
 
 
