@@ -6,7 +6,8 @@
 
 The questions are those of `benchmarks.worlds`. Each policy plays each question once, with the rules' defaults; traces
 go to `--out`, where an interrupted run goes on. The rows go to `benchmarks/results/policies.{md,json}`, with a plot;
-those of other policies on the same questions stay, each with its own command, date and machine. Published numbers of
+those of other policies on the same questions stay, each with its own command, date and machine: those of the run's last
+start that played an episode. Published numbers of
 others (`benchmarks/published.py`) stand in a block of their own.
 """
 
@@ -16,7 +17,6 @@ import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ import msgspec
 from benchmarks.plots import Mark, draw
 from benchmarks.published import COLUMNS, PROTOCOLS, READ, SYSTEMS, block
 from benchmarks.questions import DATA, Questions, choose
-from benchmarks.report import RESULTS, machine
+from benchmarks.report import RESULTS
 from mtr_env.cli.progress import Progress
 from mtr_env.errors import MTRError
-from mtr_env.evaluate import Interval, Summary, run, write_json
+from mtr_env.evaluate import Interval, RunInfo, Summary, read_info, run, write_json
 from mtr_env.llm.endpoint import without_credentials
 from mtr_env.plugs import PlayerOptions, option, player
 from mtr_env.policies import POLICY_NAMES
@@ -83,28 +83,30 @@ class Table(msgspec.Struct):
 
 def play(questions: Questions, policy: str, args: Args, command: str) -> Row:
     """One policy in one world. Raises ``SystemExit`` with the reason when it cannot be played."""
-    folder = args.out / questions.env_id
     try:
         game = questions.game()
         plays, name = player(policy, args, game, args.concurrency)
+        folder = args.out / questions.env_id / "".join([c if c.isalnum() or c in "-." else "_" for c in name])
         with Progress("episodes") as progress:
             summary = run(
                 game,
                 plays,
-                folder / "".join([c if c.isalnum() or c in "-." else "_" for c in name]),
+                folder,
                 policy_name=name,
                 seed=args.seed,
                 concurrency=args.concurrency,
                 on_episode=lambda done, total, trace: progress(done, total, f"{questions.env_id} {name}"),
             )
+        info = read_info(folder / "run.json")
     except (ValueError, ImportError, MTRError) as error:
         raise SystemExit(str(error)) from error
-    return row(summary, questions, name, args.seed, command)
+    return row(summary, questions, name, args.seed, command, info)
 
 
-def row(summary: Summary, questions: Questions, policy: str, seed: int, command: str) -> Row:
-    """What a table says of a run."""
+def row(summary: Summary, questions: Questions, policy: str, seed: int, command: str, info: RunInfo | None) -> Row:
+    """What a table says of a run; ``info`` says when and where it was played."""
     s = summary
+    date, machine = _played(info)
     return Row(
         env_id=questions.env_id,
         questions_from=questions.label,
@@ -124,9 +126,19 @@ def row(summary: Summary, questions: Questions, policy: str, seed: int, command:
         f"{s.tool_actor}",
         seed=seed,
         command=command,
-        date=f"{datetime.now(UTC):%Y-%m-%d}",
-        machine=machine("openai"),
+        date=date,
+        machine=machine,
     )
+
+
+def _played(info: RunInfo | None) -> tuple[str, dict[str, Any]]:
+    """Day and machine of the last start of a run; a folder of an older version does not say."""
+    if info is None or not info.starts:
+        return "date unknown", {}
+    start = info.starts[-1]
+    where = start.machine
+    machine = {"cores": where.processors, "system": where.system, "python": where.python, "mtr-env": start.version}
+    return start.date[:10], machine | ({} if where.accelerator is None else {"accelerator": where.accelerator})
 
 
 def read(path: Path) -> list[Row]:
@@ -214,7 +226,7 @@ def _runs(rows: Sequence[Row]) -> dict[str, int]:
 
 def _run(row: Row) -> str:
     about = ", ".join(f"{key} {value}" for key, value in row.machine.items() if key != "load")
-    return f"`{row.command}`, {row.date}; {about}"
+    return f"`{row.command}`, {row.date}; {about or 'machine unknown'}"
 
 
 def _cell(value: float | None, interval: Interval | None = None) -> str:

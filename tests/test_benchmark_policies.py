@@ -14,6 +14,7 @@ from benchmarks import policies
 from benchmarks.policies import Args, Row, Table, markdown, merged, play
 from benchmarks.published import COLUMNS, PROTOCOLS, READ, SYSTEMS
 from benchmarks.questions import choose
+from mtr_env.evaluate import read_info, write_json
 from mtr_env.registration import make_game
 from tests.chat_server import ChatServer
 from tests.test_auto_agent import WITHOUT_OPENAI
@@ -39,6 +40,23 @@ def test_a_row_has_the_means_with_intervals_and_how_they_were_made(played: Calla
     assert row.em_interval is not None and row.em_interval[0] < row.em_interval[1] == 1.0
     assert row.questions_from == "bundled sample" and "grammar hermes, 8 steps, rubric mtr-v0" in row.rules
     assert row.command == "the command" and row.date and row.machine["cores"]
+
+
+def test_old_traces_keep_the_date_and_the_machine_of_when_they_were_played(
+    played: Callable[..., Row], tmp_path: Path
+) -> None:
+    row = played("oracle")
+    file = tmp_path / "runs" / HOTPOT / "oracle" / "run.json"
+    info = read_info(file)
+    assert info is not None
+    [start] = info.starts
+    assert (row.date, row.machine["python"]) == (start.date[:10], start.machine.python)
+    earlier = replace(start, date="2001-02-03T04:05:06+00:00", machine=replace(start.machine, processors=999))
+    write_json(file, replace(info, starts=(earlier,)))
+    again = played("oracle")
+    assert (again.date, again.machine["cores"]) == ("2001-02-03", 999)
+    write_json(file, replace(info, starts=()))
+    assert (played("oracle").date, played("oracle").machine) == ("date unknown", {})
 
 
 def test_a_model_behind_an_endpoint_plays_by_the_same_rules(played: Callable[..., Row]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.bootstrap import bootstrap_interval, bootstrap_ratio_interval
 from mtr_env.evaluate.statistics import Interval, clustered_interval, difference_interval
 
 Clusters = Sequence[Sequence[float]]
@@ -117,6 +117,20 @@ def test_no_order_of_the_rows_changes_a_bit(kind: str) -> None:
         for cluster in clusters:
             rng.shuffle(cluster)
         assert bootstrap_interval(clusters) == before
+
+
+def test_the_interval_of_a_ratio_covers_it_and_leaves_out_resamples_without_a_denominator() -> None:
+    generator = np.random.default_rng(18)
+    covered = 0
+    for _ in range(300):
+        calls = generator.integers(0, 5, 80)
+        ratio = bootstrap_ratio_interval(zip(generator.binomial(calls, 0.3).tolist(), calls.tolist(), strict=True))
+        assert ratio is not None
+        covered += ratio[0] <= 0.3 <= ratio[1]
+    assert 0.92 <= covered / 300 <= 0.985
+    assert bootstrap_ratio_interval([(1.0, 2.0), (0.0, 0.0)]) == (0.5, 0.5)
+    assert bootstrap_ratio_interval([(1.0, 2.0), (1.0, 0.0)]) == (0.5, 1.0)
+    assert bootstrap_ratio_interval([]) is bootstrap_ratio_interval([(1.0, 0.0)]) is None
 
 
 def test_nothing_has_no_interval_and_one_question_is_a_point() -> None:

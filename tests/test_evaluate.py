@@ -37,8 +37,9 @@ from mtr_env.evaluate import (
     wilson,
     write_json,
 )
-from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.bootstrap import bootstrap_interval, bootstrap_ratio_interval
 from mtr_env.llm import Spent
+from mtr_env.metrics import metrics
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.random_valid import RandomValid
 from mtr_env.policies.usage import EpisodeUsage
@@ -102,7 +103,7 @@ def test_one_number_has_one_interval_whatever_it_is_called(game: Game, tmp_path:
     assert interval([]) is None
 
 
-@pytest.mark.parametrize("n", [8, 24, 100])
+@pytest.mark.parametrize("n", [8, 24, 100, 300])
 @pytest.mark.parametrize("name", ["binary", "rare failures", "uniform", "zero or high", "nearly constant"])
 def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str, n: int) -> None:
     generator = np.random.default_rng(7)
@@ -113,21 +114,33 @@ def test_the_interval_of_a_mean_covers_it_in_95_of_100_simulated_runs(name: str,
         "zero or high": (generator.binomial(1, 0.6, (2000, n)) * generator.uniform(0.6, 1, (2000, n)), 0.48),
         "nearly constant": (generator.uniform(0.79, 0.81, (2000, n)), 0.8),
     }[name]
-    covered = 0
+    covered, width = 0, 0.0
     for row in draws:
         found = mean_interval([float(value) for value in row])
         assert found is not None
         assert 0 <= found[0] <= row.mean() <= found[1] <= 1
         covered += found[0] <= truth <= found[1]
+        width += (found[1] - found[0]) / len(draws)
     assert covered / len(draws) >= 0.94
+    normal = 2 * 1.96 * float(draws.std()) / n**0.5
+    assert width >= 0.8 * normal
+    if name == "nearly constant":  # four more observations are far from its values
+        assert covered == len(draws)
+    elif n >= 100:
+        assert covered / len(draws) <= 0.975
+        assert width <= 1.15 * normal
 
 
-def test_wilson_covers_a_share_in_95_of_100_simulated_runs() -> None:
-    generator = np.random.default_rng(7)
-    for share in (0.1, 0.5, 0.9):
-        intervals = [wilson(int(successes), 50) for successes in generator.binomial(50, share, 2000)]
-        covered = sum(low <= share <= high for low, high in filter(None, intervals))
-        assert covered / len(intervals) >= 0.93
+@pytest.mark.parametrize("n", [50, 100, 400])
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
+def test_wilson_covers_a_share_in_95_of_100_simulated_runs(share: float, n: int) -> None:
+    drawn = np.random.default_rng(7).binomial(n, share, 2000)
+    intervals = [found for successes in drawn if (found := wilson(int(successes), n)) is not None]
+    assert len(intervals) == 2000
+    covered = sum(low <= share <= high for low, high in intervals) / 2000
+    assert 0.93 <= covered <= (0.975 if n >= 100 else 0.985)
+    width = sum(high - low for low, high in intervals) / 2000
+    assert width == pytest.approx(2 * 1.96 * (share * (1 - share) / n) ** 0.5, rel=0.05)
 
 
 # ---------------------------------------------------------------------------------------------------------------- runs
@@ -155,7 +168,10 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
     assert set(found["parts"]) == {"answer", "contract", "provenance", "support", "economy"}
     assert set(found["intervals"]) == {"em", "cover_em", "f1", "reward"}
     assert found["intervals"]["em"] == pytest.approx([0.5101, 1.0], abs=1e-4)
-    assert found["bootstrap_intervals"] == {name: [1.0, 1.0] for name in found["intervals"]}
+    boot = found["bootstrap_intervals"]
+    assert {name: boot[name] for name in found["intervals"]} == {name: [1.0, 1.0] for name in found["intervals"]}
+    assert set(boot) == {*found["intervals"], "calls_per_episode", "tool_productivity"}
+    assert found["part_bootstrap_intervals"] == {name: [1.0, 1.0] for name in found["parts"]}
     assert (found["env_id"], found["policy"], found["split"]) == ("MTR-Synthetic-v0", "oracle", "sample")
     assert found["fingerprint"] == game.world.info.fingerprint
     assert (found["grammar"], found["rubric"], found["max_steps"], found["seed"]) == ("hermes", "mtr-v0", 8, 3)
@@ -168,8 +184,17 @@ def test_summary_json_has_the_promised_shape(game: Game, tmp_path: Path) -> None
 def test_a_summary_of_an_older_version_is_still_read(game: Game, tmp_path: Path) -> None:
     summary = run(game, "oracle", tmp_path, episodes=4)
     older: dict[str, Any] = msgspec.json.decode((tmp_path / "summary.json").read_bytes())
-    del older["bootstrap_intervals"]
-    assert msgspec.convert(older, Summary) == replace(summary, bootstrap_intervals={})
+    del older["bootstrap_intervals"], older["part_bootstrap_intervals"]
+    known = ("episodes", "scored", "em", "reward", "em_interval", "reward_interval")
+    for name in ("families", "hops"):
+        older[name] = {which: {field: group[field] for field in known} for which, group in older[name].items()}
+    read = msgspec.convert(older, Summary)
+    assert read.bootstrap_intervals == read.part_bootstrap_intervals == {}
+    assert {name: group.em_interval for name, group in read.hops.items()} == {
+        name: group.em_interval for name, group in summary.hops.items()
+    }
+    expected = replace(summary, bootstrap_intervals={}, part_bootstrap_intervals={})
+    assert replace(read, families={}, hops={}) == replace(expected, families={}, hops={})
 
 
 def test_the_order_of_the_traces_changes_no_number(game: Game, tmp_path: Path) -> None:
@@ -177,7 +202,8 @@ def test_the_order_of_the_traces_changes_no_number(game: Game, tmp_path: Path) -
     traces = list(read_traces(tmp_path / "traces.jsonl"))
     random.Random(0).shuffle(traces)
     again = summarize(traces)
-    for name in ("metrics", "reward", "intervals", "bootstrap_intervals"):
+    names = ("metrics", "reward", "intervals", "bootstrap_intervals", "part_bootstrap_intervals", "families", "hops")
+    for name in names:
         assert getattr(again, name) == getattr(summary, name)
     clusters = [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0, 1.0, 0.0, 1.0, 0.0]]
     clusters += [[1.0, 0.0, 1.0, 0.0, 1.0], [0.0] * 5]  # question 3 is never right
@@ -284,6 +310,43 @@ def test_a_family_and_a_number_of_hops_have_intervals(game: Game, tmp_path: Path
             assert group.em_interval is not None
             assert group.em_interval[0] <= group.em <= group.em_interval[1]
     assert summarize([]).rates["truncated"] is None
+
+
+@pytest.mark.parametrize("by", ["family", "hops"])
+def test_a_group_says_what_the_summary_of_its_episodes_alone_says(by: str, tmp_path: Path) -> None:
+    game = make_game("MTR-Synthetic-v0", limit=6, tool_actor=FlakyActor())
+    run(game, HalfRight(), tmp_path, samples=4)
+    traces = list(read_traces(tmp_path / "traces.jsonl"))
+    summary = summarize(traces)
+    groups = summary.families if by == "family" else summary.hops
+    assert len(groups) > 1
+    for name, group in groups.items():
+        alone = summarize([trace for trace in traces if str(getattr(trace.question, by)) == name])
+        fields = [field for field in group.__struct_fields__ if not field.startswith(("em", "reward_"))]
+        assert {field: getattr(group, field) for field in fields} == {field: getattr(alone, field) for field in fields}
+        assert (group.em, group.em_interval) == (alone.metrics["em"], alone.intervals["em"])
+        assert group.reward_interval == alone.intervals["reward"]
+    assert {"metrics", "parts", "calls_per_episode", "rates", "passes"} <= set(fields)
+    assert any(group.passes for group in groups.values())
+    assert any(group.rates["truncated"] for group in groups.values())
+    assert any(group.rates["infrastructure_fault"] for group in groups.values())
+
+
+def test_parts_calls_and_productivity_have_bootstrap_intervals_over_questions(game: Game, tmp_path: Path) -> None:
+    summary = run(game, HalfRight(), tmp_path, samples=4)
+    questions: dict[str, list[Trace]] = {}
+    for trace in read_traces(tmp_path / "traces.jsonl"):
+        questions.setdefault(trace.question.id, []).append(trace)
+    calls = [[float(trace.call_count) for trace in traces] for traces in questions.values()]
+    assert summary.bootstrap_intervals["calls_per_episode"] == bootstrap_interval(calls)
+    right = [sum(metrics(trace).em for trace in traces) for traces in questions.values()]
+    found = summary.bootstrap_intervals["tool_productivity"]
+    assert found == bootstrap_ratio_interval(zip(right, map(sum, calls), strict=True))
+    assert found is not None and summary.tool_productivity is not None
+    assert found[0] <= summary.tool_productivity <= found[1]
+    assert set(summary.part_bootstrap_intervals) == set(summary.parts)
+    assert summary.part_bootstrap_intervals["answer"] == summary.bootstrap_intervals["em"]
+    assert run(game, "no-tool", tmp_path / "none").bootstrap_intervals["tool_productivity"] is None
 
 
 # ------------------------------------------------------------------------------------------------- unscored kept apart
@@ -426,7 +489,7 @@ def test_without_a_scored_episode_every_mean_is_null(tmp_path: Path) -> None:
         assert summary.calls_per_episode is None
         assert summary.tool_productivity is None
         assert set(summary.intervals.values()) == {None}
-        assert summary.bootstrap_intervals == dict.fromkeys(summary.intervals)
+        assert set(summary.bootstrap_intervals.values()) == {None}
 
 
 # -------------------------------------------------------------------------------------------------------------- resume
@@ -525,6 +588,73 @@ def test_after_kills_the_file_is_that_of_an_uninterrupted_run(kills: int, tmp_pa
     info = read_info(tmp_path / "killed" / "run.json")
     assert info is not None
     assert len(info.starts) == kills + 1
+
+
+PAID_POLICY = """
+import asyncio
+from mtr_env import draw
+from mtr_env.policies.random_valid import RandomValid
+from mtr_env.policies.usage import EpisodeUsage
+
+class Paid:
+    asynchronous = True
+    def for_episode(self, trace):
+        inner = RandomValid().for_episode(trace)
+        async def act(messages, tools):
+            await asyncio.sleep(0.05 * draw.uniform("paid", trace.seed, len(messages)))
+            return inner(messages, tools)
+        return act
+    def usage(self, question_id, seed):
+        return EpisodeUsage(1, 100 + seed, 10, 0.01, 0.5)
+"""
+
+
+@pytest.mark.stress
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
+def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """From before the first import to after the summary; episodes end in any order, so that there is much to sort."""
+    (tmp_path / "paid_policy.py").write_text(PAID_POLICY)
+    episodes = 120
+    command = [sys.executable, "-m", "mtr_env", "run", "MTR-Synthetic-v0", "--limit", "40", "--policy"]
+    command += ["paid_policy:Paid", "--episodes", str(episodes), "--concurrency", "8", "--quiet", "--out"]
+
+    def go(out: str) -> None:
+        done = subprocess.run([*command, out], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    begun = time.monotonic()
+    go("whole")
+    length = time.monotonic() - begun
+    whole = (tmp_path / "whole" / "traces.jsonl").read_bytes()
+    lines = {line: decode(line).seed for line in whole.splitlines()}
+    chance = random.Random(0)
+    for number in range(20):
+        out, delay = tmp_path / str(number), chance.random() * length
+        process = subprocess.Popen(
+            [*command, out.name], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        time.sleep(delay)
+        process.kill()
+        assert process.wait() in (0, -signal.SIGKILL), f"after {delay} s"
+        kept = _whole_lines(out / "traces.jsonl")
+        paid = [msgspec.json.decode(line)["seed"] for line in _whole_lines(out / "usage.jsonl")]
+        assert len(kept) == len(set(kept)) and set(kept) <= set(lines), f"after {delay} s"
+        assert paid[: len(kept)] == [lines[line] for line in kept] or kept == list(lines), "before its trace"
+        assert len(paid) - len(kept) in (0, 1), f"after {delay} s"
+        go(out.name)
+        assert (out / "traces.jsonl").read_bytes() == whole, f"after {delay} s"
+        again = [msgspec.json.decode(line)["seed"] for line in _whole_lines(out / "usage.jsonl")]
+        assert again[: len(paid)] == paid, "what was paid stays"
+        assert sorted(again) == sorted([*range(episodes), *paid[len(kept) :]]), "what was lost is paid again"
+        summary = score_file(out)
+        assert summary == msgspec.json.decode((out / "summary.json").read_bytes(), type=Summary)
+        assert replace(summary, usage=None) == replace(score_file(tmp_path / "whole"), usage=None)
+        assert summary.usage is not None
+        assert summary.usage.player.requests == len(again)
+
+
+def _whole_lines(path: Path) -> list[bytes]:
+    return path.read_bytes().split(b"\n")[:-1] if path.exists() else []
 
 
 # ------------------------------------------------------------------------------------------- budgets, and what was used
@@ -629,6 +759,31 @@ def test_run_json_says_where_and_when_each_start_was_made(game: Game, tmp_path: 
     assert first.machine.python == platform.python_version()
     assert first.machine.processors == os.cpu_count()
     assert "secret" not in (tmp_path / "run.json").read_text()
+
+
+def test_a_start_that_plays_nothing_is_none(game: Game, tmp_path: Path) -> None:
+    for _ in range(2):
+        run(game, "no-tool", tmp_path, episodes=2)
+    info = read_info(tmp_path / "run.json")
+    assert info is not None
+    assert len(info.starts) == 1
+
+
+def test_a_run_that_goes_on_with_another_commit_says_so(
+    game: Game, finished: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def notes(commit: str | None, episodes: int) -> list[str]:
+        found: list[str] = []
+        monkeypatch.setattr(start, "_commit", lambda package: commit)
+        run(game, "random-valid", tmp_path, episodes=episodes, say=found.append)
+        return [text for text in found if "commit" in text]
+
+    assert notes("aaa", 1) == notes("aaa", 2) == notes(None, 3) == notes("bbb", 3) == []
+    [note] = notes("bbb", 4)
+    assert note.startswith(f"{tmp_path}: this start is of commit bbb, earlier ones of aaa: the episodes may")
+    [note] = notes("aaa-dirty", N)
+    assert "commit aaa-dirty, earlier ones of aaa, bbb" in note
+    assert (tmp_path / "traces.jsonl").read_bytes() == finished, "it is no refusal"
 
 
 def test_the_commit_is_that_of_the_package_not_of_what_it_lies_in(tmp_path: Path) -> None:

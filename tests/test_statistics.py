@@ -27,12 +27,17 @@ Clusters = Sequence[Sequence[float]]
 
 
 def coverage(draw: Callable[[], Clusters], truth: float, of: Callable[[Clusters], Interval | None]) -> float:
-    covered = 0
-    for _ in range(RUNS):
-        found = of(draw())
-        assert found is not None
-        covered += found[0] <= truth <= found[1]
-    return covered / RUNS
+    return measured(draw, truth, of)[0]
+
+
+def measured(
+    draw: Callable[[], Clusters], truth: float, of: Callable[[Clusters], Interval | None]
+) -> tuple[float, float]:
+    """How often the interval holds the truth, and its mean width."""
+    intervals = [found for _ in range(RUNS) if (found := of(draw())) is not None]
+    assert len(intervals) == RUNS
+    covered = sum(low <= truth <= high for low, high in intervals)
+    return covered / RUNS, sum(high - low for low, high in intervals) / RUNS
 
 
 def flat(clusters: Clusters) -> Interval | None:
@@ -57,7 +62,28 @@ def test_an_interval_over_questions_covers_the_mean_however_alike_their_samples_
             rows: Clusters = generator.binomial(1, difficulty[:, None], (questions, samples)).astype(float).tolist()
             return rows
 
-        assert coverage(draw, a / (a + b), clustered_interval) >= 0.935, (a, b)
+        truth = a / (a + b)
+        rate, width = measured(draw, truth, clustered_interval)
+        assert rate >= 0.935, (a, b)
+        if questions >= 100 and (a, b) != (200.0, 200.0):  # means that are all alike are covered more often
+            # Of a question's mean: the variance of its difficulty and that of its samples.
+            difficulty = truth * (1 - truth) / (a + b + 1)
+            normal = 2 * 1.96 * math.sqrt((difficulty + (truth * (1 - truth) - difficulty) / samples) / questions)
+            assert rate <= 0.975, (a, b)
+            assert width == pytest.approx(normal, rel=0.1), (a, b)
+
+
+def test_without_repeated_play_the_interval_of_right_answers_is_no_wider_than_it_has_to_be() -> None:
+    generator = np.random.default_rng(8)
+    for share, questions in itertools.product((0.1, 0.4, 0.9), (100, 400)):
+
+        def draw(share: float = share, questions: int = questions) -> Clusters:
+            rows: Clusters = generator.binomial(1, share, (questions, 1)).astype(float).tolist()
+            return rows
+
+        rate, width = measured(draw, share, clustered_interval)
+        assert 0.92 <= rate <= 0.975, (share, questions)  # Wilson's at 0.1 of 100: 0.936, and 0.007 of luck
+        assert width == pytest.approx(2 * 1.96 * math.sqrt(share * (1 - share) / questions), rel=0.05)
 
 
 def test_an_interval_that_takes_samples_of_a_question_for_questions_would_not_cover() -> None:
@@ -78,10 +104,13 @@ def test_clusters_of_different_sizes_are_covered_too() -> None:
     def draw() -> Clusters:
         return [
             generator.binomial(1, p, size).tolist()
-            for p, size in zip(generator.beta(1, 1, 40), generator.integers(1, 6, 40), strict=True)
+            for p, size in zip(generator.beta(1, 1, 100), generator.integers(1, 6, 100), strict=True)
         ]
 
-    assert coverage(draw, 0.5, clustered_interval) >= 0.935
+    rate, width = measured(draw, 0.5, clustered_interval)
+    assert 0.935 <= rate <= 0.975
+    # Mean size 3, mean square 11: of a sum, 1/12 of the squares for difficulty and 1/6 of the sizes for the samples.
+    assert width == pytest.approx(2 * 1.96 * math.sqrt((11 / 12 + 3 / 6) / 9 / 100), rel=0.1)
 
 
 def test_a_cluster_counts_as_one_and_nothing_has_no_interval() -> None:

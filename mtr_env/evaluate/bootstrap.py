@@ -33,16 +33,28 @@ def bootstrap_interval(clusters: Iterable[Sequence[float]]) -> Interval | None:
     >>> bootstrap_interval([[1.0]] * 24)
     (1.0, 1.0)
     """
-    rows = [(math.fsum(cluster), float(len(cluster))) for cluster in clusters if cluster]
-    if not rows:
+    return bootstrap_ratio_interval((math.fsum(cluster), float(len(cluster))) for cluster in clusters if cluster)
+
+
+def bootstrap_ratio_interval(clusters: Iterable[tuple[float, float]]) -> Interval | None:
+    """The same of a ratio of two sums, of which each cluster has its part (right answers and tool calls of a question);
+    the second is never negative. ``None`` where that is 0 in all, and resamples in which it is are left out.
+
+    >>> bootstrap_ratio_interval([(1.0, 2.0)] * 24), bootstrap_ratio_interval([(1.0, 0.0)])
+    ((0.5, 0.5), None)
+    """
+    rows = list(clusters)
+    if not any(weight for _, weight in rows):
         return None
     kinds, counts = np.unique(np.array(rows) + 0.0, axis=0, return_counts=True)  # + 0.0: no minus zero
-    low, high = np.quantile(_means(kinds, counts), (0.025, 0.975))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = _ratios(kinds, counts)
+    low, high = np.quantile(ratios[np.isfinite(ratios)], (0.025, 0.975))
     return float(low), float(high)
 
 
-def _means(kinds: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
-    """Of the resamples. ``kinds`` are the different clusters, sum and size, and ``counts`` how many there are of each:
+def _ratios(kinds: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
+    """Of the resamples. ``kinds`` are the different clusters, two sums, and ``counts`` how many there are of each:
     mostly so few that it is faster to draw how often each kind comes than which cluster comes next."""
     questions = int(counts.sum())
     few = _FEW * len(kinds) < questions
@@ -50,13 +62,13 @@ def _means(kinds: NDArray[Any], counts: NDArray[Any]) -> NDArray[Any]:
     sums, sizes = np.ascontiguousarray(rows.T)
     generator = np.random.default_rng(_SEED)
     step = max(1, _AT_ONCE // len(rows))
-    means = []
+    ratios = []
     for start in range(0, RESAMPLES, step):
         resamples = min(step, RESAMPLES - start)
         if few:
             drawn = generator.multinomial(questions, counts / questions, resamples)  # (resamples, kinds)
-            means.append((drawn * sums).sum(axis=1) / (drawn * sizes).sum(axis=1))
+            ratios.append((drawn * sums).sum(axis=1) / (drawn * sizes).sum(axis=1))
         else:
             drawn = generator.integers(questions, size=(resamples, questions), dtype=np.uint32)
-            means.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
-    return np.concatenate(means)
+            ratios.append(sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1))
+    return np.concatenate(ratios)

@@ -29,8 +29,8 @@ class RunInfo(Struct, frozen=True):
     """``run.json``: what a folder's traces are episodes of.
 
     ``questions`` is how many the world has, so that episode ``i`` is sample ``i // questions`` of question
-    ``i % questions``. ``command`` and ``starts``, the first one first, are for the reader. A folder of an older version
-    lacks what has a default here.
+    ``i % questions``. ``command`` and ``starts`` (those that had something to play, the first one first) are for the
+    reader. A folder of an older version lacks what has a default here.
     """
 
     policy: str

@@ -87,12 +87,23 @@ def tell(folder: Path, kept: Kept, info: RunInfo, say: Say) -> None:
     there = f"{folder} holds {len(kept.done)} episodes already"
     if kept.done and len(kept.done) < info.episodes:
         say(f"{there}; going on.")
+        _tell_commits(folder, kept.starts, info.starts[-1], say)
     elif kept.done:
         shown = f"; what follows is of all {len(kept.done)}" if len(kept.done) > info.episodes else ""
         again = (
             f" An outage ended {len(kept.outages)} of them; --retry-unscored plays these again." if kept.outages else ""
         )
         say(f"{there} ({info.episodes} asked for): nothing to play{shown}.{again}")
+
+
+def _tell_commits(folder: Path, earlier: Sequence[Start], now: Start, say: Say) -> None:
+    here = now.commit
+    others = [commit for commit in dict.fromkeys(start.commit for start in earlier) if commit not in (None, here)]
+    if others and here is not None:
+        say(
+            f"{folder}: this start is of commit {here}, earlier ones of {', '.join(filter(None, others))}: the "
+            "episodes may have been played by different code. A new --out plays all of them by this one."
+        )
 
 
 def _refuse_other(there: Mapping[str, Any], here: Mapping[str, Any], what: str, why_world: str = "") -> None:

@@ -138,9 +138,9 @@ def run(
         lock(file, path)
         kept = resume(folder, file, info, ids, say)
         tell(folder, kept, info, say)
-        info = msgspec.structs.replace(info, starts=(*kept.starts, start))
-        write_json(folder / "run.json", info)
         todo = [i for i in range(episodes) if i not in kept.done]
+        info = msgspec.structs.replace(info, starts=(*kept.starts, start) if todo else kept.starts)
+        write_json(folder / "run.json", info)
         if todo:
             (folder / "summary.json").unlink(missing_ok=True)  # it speaks of fewer episodes
         with open_usage(folder / "usage.jsonl", meter, budget) as usage:

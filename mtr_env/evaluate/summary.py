@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from msgspec import Struct
 
-from mtr_env.evaluate.bootstrap import bootstrap_interval
+from mtr_env.evaluate.bootstrap import bootstrap_interval, bootstrap_ratio_interval
 from mtr_env.evaluate.folder import UNSCORED_ALARM
 from mtr_env.evaluate.spending import UsageSummary
 from mtr_env.evaluate.statistics import Interval, clustered_interval, interval, mean, pass_at_k, pass_hat_k
@@ -18,17 +18,6 @@ from mtr_env.trace import Setup, Trace
 
 _REASONS = 20
 RATES = ("truncated", "policy_fault", "simulator_fault", "infrastructure_fault", "unscored")
-
-
-class Group(Struct, frozen=True):
-    """Some of the episodes; the means are over the scored ones and ``None`` when there is none."""
-
-    episodes: int
-    scored: int
-    em: float | None
-    reward: float | None
-    em_interval: Interval | None = None
-    reward_interval: Interval | None = None
 
 
 class Passes(Struct, frozen=True):
@@ -41,6 +30,30 @@ class Passes(Struct, frozen=True):
     any_interval: Interval | None
     all: float
     all_interval: Interval | None
+
+
+class Group(Struct, frozen=True):
+    """Some of the episodes, a family or a number of hops; the means are over the scored ones and ``None`` when there is
+    none. What is called as in :class:`Summary` is the same, of these episodes alone; a folder of an older version lacks
+    what has a default here."""
+
+    episodes: int
+    scored: int
+    em: float | None
+    reward: float | None
+    em_interval: Interval | None = None
+    reward_interval: Interval | None = None
+    metrics: dict[str, float | None] = {}
+    parts: dict[str, float | None] = {}
+    intervals: dict[str, Interval | None] = {}
+    part_intervals: dict[str, Interval | None] = {}
+    calls_per_episode: float | None = None
+    tool_productivity: float | None = None
+    questions: int = 0
+    samples: int = 1
+    passes: tuple[Passes, ...] = ()
+    rates: dict[str, float | None] = {}
+    rate_intervals: dict[str, Interval | None] = {}
 
 
 class Summary(Struct, frozen=True):
@@ -101,7 +114,9 @@ class Summary(Struct, frozen=True):
     """What the models have used; ``None`` where none was asked."""
     bootstrap_intervals: dict[str, Interval | None] = {}
     """For comparison with other tools, those of the metrics and the reward by
-    :func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`; ``intervals`` are the ones to report."""
+    :func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`; ``intervals`` are the ones to report. Also those of
+    ``calls_per_episode`` and ``tool_productivity``, which have no bounds and so no other interval."""
+    part_bootstrap_intervals: dict[str, Interval | None] = {}
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -170,27 +185,9 @@ def summarize(
         faults.update([fault.kind for fault in trace.faults])
         stops[trace.stop_reason or "unfinished"] += 1
         setups[trace.setup] = None
-    scored = [row for row in rows if row.reward is not None]
-    columns = {name: [getattr(row.metrics, name) for row in scored] for name in Metrics._fields}
-    columns["reward"] = [row.reward for row in scored if row.reward is not None]
-    parts = list(dict.fromkeys(name for row in scored for name in row.parts))
-    rates = {name: [row.rates[i] for row in rows] for i, name in enumerate(RATES)}
-    clusters = {name: _by_question(scored, values).values() for name, values in columns.items()}
-    calls = sum(row.calls for row in scored)
     reasons = Counter(row.why for row in rows if row.reward is None)
-    played = Counter(row.question_id for row in rows)
-    samples = max(played.values(), default=1)
     return Summary(
-        episodes=len(rows),
-        scored=len(scored),
-        unscored=len(rows) - len(scored),
-        metrics={name: mean(columns[name]) for name in Metrics._fields},
-        reward=mean(columns["reward"]),
-        parts={name: mean([value for row in scored if (value := row.parts.get(name)) is not None]) for name in parts},
-        intervals={name: clustered_interval(those) for name, those in clusters.items()},
-        part_intervals={name: _interval(scored, [row.parts.get(name) for row in scored]) for name in parts},
-        calls_per_episode=calls / len(scored) if scored else None,
-        tool_productivity=sum(columns["em"]) / calls if calls else None,
+        unscored=reasons.total(),
         faults=dict(faults.most_common()),
         stop_reasons=dict(stops.most_common()),
         unscored_reasons=dict(reasons.most_common(_REASONS)),
@@ -209,14 +206,73 @@ def summarize(
         max_steps=_common(setup.max_steps for setup in setups),
         seed=min((row.seed for row in rows), default=None),
         version=_common(setup.version for setup in setups),
-        questions=len(played),
-        samples=samples,
-        passes=_passes(scored, samples),
-        rates={name: mean(values) for name, values in rates.items()},
-        rate_intervals={name: _interval(rows, values) for name, values in rates.items()},
         alarm=_alarm(len(rows), reasons, unscored_alarm, outages=stops["infrastructure"]),
-        bootstrap_intervals={name: bootstrap_interval(those) for name, those in clusters.items()},
+        **_measures(rows),
+        **_bootstrap(rows),
     )
+
+
+def _measures(rows: Sequence[Row]) -> dict[str, Any]:
+    """Of these episodes, what a :class:`Summary` and a :class:`Group` both say, by the names of its fields."""
+    scored = _scored(rows)
+    columns, parts = _columns(scored), _parts(scored)
+    intervals = {name: _interval(scored, values) for name, values in columns.items()}
+    rates = {name: [row.rates[i] for row in rows] for i, name in enumerate(RATES)}
+    calls = sum(row.calls for row in scored)
+    played = Counter(row.question_id for row in rows)
+    samples = max(played.values(), default=1)
+    return {
+        "episodes": len(rows),
+        "scored": len(scored),
+        "metrics": {name: _mean(columns[name]) for name in Metrics._fields},
+        "reward": _mean(columns["reward"]),
+        "parts": {name: _mean(values) for name, values in parts.items()},
+        "intervals": intervals,
+        "part_intervals": {name: _interval(scored, values) for name, values in parts.items()},
+        "calls_per_episode": calls / len(scored) if scored else None,
+        "tool_productivity": sum(row.metrics.em for row in scored) / calls if calls else None,
+        "questions": len(played),
+        "samples": samples,
+        "passes": _passes(scored, samples),
+        "rates": {name: mean(values) for name, values in rates.items()},
+        "rate_intervals": {name: _interval(rows, values) for name, values in rates.items()},
+    }
+
+
+def _bootstrap(rows: Sequence[Row]) -> dict[str, Any]:
+    """The bootstrap intervals of a :class:`Summary`, by the names of its fields; they take too long for each group."""
+    scored = _scored(rows)
+    right = _by_question(scored, [row.metrics.em for row in scored])
+    calls = _by_question(scored, [float(row.calls) for row in scored])
+    columns = _columns(scored)
+    columns["calls_per_episode"] = [float(row.calls) for row in scored]
+    found = {name: bootstrap_interval(_by_question(scored, values).values()) for name, values in columns.items()}
+    found["tool_productivity"] = bootstrap_ratio_interval((sum(right[name]), sum(calls[name])) for name in right)
+    parts = _parts(scored)
+    of_parts = {name: bootstrap_interval(_by_question(scored, values).values()) for name, values in parts.items()}
+    return {"bootstrap_intervals": found, "part_bootstrap_intervals": of_parts}
+
+
+def _scored(rows: Sequence[Row]) -> list[Row]:
+    return [row for row in rows if row.reward is not None]
+
+
+def _columns(scored: Sequence[Row]) -> dict[str, list[float | None]]:
+    """The answer metrics and the reward of each row."""
+    columns: dict[str, list[float | None]] = {}
+    for name in Metrics._fields:
+        columns[name] = [getattr(row.metrics, name) for row in scored]
+    return {**columns, "reward": [row.reward for row in scored]}
+
+
+def _parts(scored: Sequence[Row]) -> dict[str, list[float | None]]:
+    """The reward's parts of each row, ``None`` where one does not apply."""
+    names = dict.fromkeys(name for row in scored for name in row.parts)
+    return {name: [row.parts.get(name) for row in scored] for name in names}
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    return mean([value for value in values if value is not None])
 
 
 def _interval(rows: Sequence[Row], values: Sequence[float | None]) -> Interval | None:
@@ -269,10 +325,9 @@ def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> dict[str, Group]
 
 
 def _group(rows: Sequence[Row]) -> Group:
-    scored = [row for row in rows if row.reward is not None]
-    rewards = [row.reward for row in scored if row.reward is not None]
-    ems = [row.metrics.em for row in scored]
-    return Group(len(rows), len(scored), mean(ems), mean(rewards), _interval(scored, ems), _interval(scored, rewards))
+    found = _measures(rows)
+    em, intervals = found["metrics"]["em"], found["intervals"]
+    return Group(em=em, em_interval=intervals["em"], reward_interval=intervals["reward"], **found)
 
 
 T = TypeVar("T")

@@ -54,11 +54,19 @@ def _short(value: float) -> float:
     return round(value, 4)
 
 
+class Height(Struct, frozen=True):
+    """What the charts show of a group; ``Summary`` has all of it."""
+
+    episodes: int
+    scored: int
+    em: float | None
+
+
 class Bar(Struct, frozen=True):
     """A group of episodes: a family, or a number of hops."""
 
     name: str
-    group: Group
+    group: Height
     interval: Interval | None
     """Of its EM, 95%."""
 
@@ -103,7 +111,9 @@ def _formula(rubric: Rubric) -> dict[str, Any]:
 
 
 def _bars(groups: Mapping[str, Group]) -> list[Bar]:
-    return [Bar(name, group, group.em_interval) for name, group in groups.items()]
+    return [
+        Bar(name, Height(group.episodes, group.scored, group.em), group.em_interval) for name, group in groups.items()
+    ]
 
 
 def labels(names: Iterable[tuple[str | None, str]]) -> list[str]:
