@@ -69,10 +69,11 @@ test: $(STAMP) ## the core tier: unit tests, doctests, README
 	$(BIN)/python -m pytest
 
 test-all: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## every tier, and the adapters in each environment that they need
-	$(BIN)/python -m pytest -m ''
-	set -e; for name in $(APART); do .venv-$$name/bin/python -m pytest -m adapters tests/test_adapter_$$name.py; done
+	$(BIN)/python -m pytest -rs -m ''
+	set -e; for name in $(APART); do \
+		.venv-$$name/bin/python -m pytest --no-skips -rs -m adapters tests/test_adapter_$$name.py; done
 
-# A part of the adapters tier, small enough for CI. Where a file is skipped, its framework was not installed: an error.
+# The part of the adapters tier that CI runs. Where a file is skipped, its framework was not installed: an error.
 PAGES := endpoint inspect mcp openenv skyrl trl_page
 pages: $(ADAPTERS) $(APART:%=.venv-%/.installed) ## the examples of the adapters' pages
 	set -e; for name in $(APART); do \

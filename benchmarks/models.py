@@ -109,14 +109,17 @@ def episodes(sizes: Sizes) -> Section:
     for count in sizes.episodes:
         pairs = [(waiting.seconds(game, count), waiting.bare_seconds(count)) for _ in range(sizes.repetitions)]
         ours, bare = ([taken / waiting.IDEAL for taken in side] for side in zip(*pairs, strict=True))
-        most = targets.get(count)
-        aim = "" if most is None else f"{most} x"
         rows += [
-            Row(f"{count:,} episodes, wall / ideal", _times(ours), aim, None if most is None else median(ours) <= most),
+            _aimed(f"{count:,} episodes, wall / ideal", ours, targets.get(count)),
             Row(f"a bare loop of {count:,}, wall / ideal", _times(bare)),
         ]
         figures[str(count)] = {"ours": ours, "bare": bare}
     return Section(f"Episodes, in process ({sizes.repetitions} repetitions: median, least)", rows, figures)
+
+
+def _aimed(name: str, found: Sequence[float], most: float | None) -> Row:
+    """A row that is judged by its median."""
+    return Row(name, _times(found)) if most is None else Row(name, _times(found), f"{most} x", median(found) <= most)
 
 
 def _times(found: Sequence[float]) -> str:
@@ -126,6 +129,7 @@ def _times(found: Sequence[float]) -> str:
 def over_http(sizes: Sizes) -> Section:
     """The same, with a request for each call."""
     rows, figures = [], {}
+    targets = {1000: 1.3}  # out of reach for the client itself: see the bare requests
     for count in sizes.http_episodes:
         ours, bare, costs = [], [], []
         for _ in range(sizes.http_repetitions):
@@ -141,7 +145,7 @@ def over_http(sizes: Sizes) -> Section:
         beyond = (median(bare) - 1) * waiting.IDEAL / (len(waiting.WORDS) * count)
         ratio = median([a / b for a, b in zip(ours, bare, strict=True)])
         rows += [
-            Row(f"{count:,} episodes over HTTP, wall / ideal", _times(ours)),
+            _aimed(f"{count:,} episodes over HTTP, wall / ideal", ours, targets.get(count)),
             Row(f"bare requests of {count:,}, wall / ideal", _times(bare)),
             Row(f"{count:,} episodes / their bare requests", f"{ratio:.2f} x"),
             Row("HTTP itself: wall beyond the ideal, a bare request", f"{1e3 * beyond:.2f} ms"),

@@ -42,29 +42,32 @@ class Measured(msgspec.Struct):
     traces_megabytes: float
     megabytes: float
     seconds: float
+    wall_seconds: float
     memory_mb: float
 
 
-def build(folders: list[str], out: str) -> tuple[float, float]:
-    """CPU seconds and peak memory in MB of building a report; runs in a fresh process. Building waits for nothing, so
-    that these are the seconds of a machine with nothing else to do."""
-    start = time.process_time()
+def build(folders: list[str], out: str) -> tuple[float, float, float]:
+    """CPU seconds, wall seconds and peak memory in MB of building a report; runs in a fresh process. Building waits for
+    nothing, so that the CPU's seconds, which are held against the target, are those of a machine with nothing else to
+    do."""
+    start, began = time.process_time(), time.perf_counter()
     build_report(folders, out)
-    seconds = time.process_time() - start
+    seconds, wall = time.process_time() - start, time.perf_counter() - began
     [peak] = re.findall(r"^VmHWM:\s+(\d+) kB$", Path("/proc/self/status").read_text(), re.M)
-    return seconds, int(peak) / 1024
+    return seconds, wall, int(peak) / 1024
 
 
 def measure(folders: list[Path], out: Path) -> Measured:
     """Builds the report of some runs in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-        seconds, memory = pool.submit(build, [str(folder) for folder in folders], str(out)).result()
+        seconds, wall, memory = pool.submit(build, [str(folder) for folder in folders], str(out)).result()
     files = [folder / "traces.jsonl" for folder in folders]
     return Measured(
         episodes=sum(file.read_bytes().count(b"\n") for file in files),
         traces_megabytes=sum(file.stat().st_size for file in files) / 1e6,
         megabytes=out.stat().st_size / 1e6,
         seconds=seconds,
+        wall_seconds=wall,
         memory_mb=memory,
     )
 
@@ -119,24 +122,28 @@ def main(argv: list[str] | None = None) -> None:
     shown += ["--episodes", str(args.episodes)] if args.episodes != 2000 else []
     command = shlex.join(["python", "-m", "benchmarks.report_size", *shown, *(["--out"] if args.out else [])])
     about: dict[str, Any] = machine()
+    today = f"{datetime.now(UTC):%Y-%m-%d}"
     lines = [
         "# The size of a report",
         "",
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}; {', '.join(f'{key} {value}' for key, value in about.items())}.",
+        f"`{command}`, {today}; {', '.join(f'{key} {value}' for key, value in about.items())}.",
         "Targets for 2,000 traces: at most 15 MB, built in under 10 s and 500 MB of memory.",
         "",
-        "| runs | episodes | traces, MB | report, MB | CPU seconds | peak memory, MB |",
-        "|---|---|---|---|---|---|",
+        "| runs | episodes | traces, MB | report, MB | CPU seconds | wall seconds | peak memory, MB |",
+        "|---|---|---|---|---|---|---|",
         *[
             f"| {name} | {m.episodes:,} | {m.traces_megabytes:.1f} | {m.megabytes:.1f} | {m.seconds:.1f} "
-            f"| {m.memory_mb:.0f} |"
+            f"| {m.wall_seconds:.1f} | {m.memory_mb:.0f} |"
             for name, m in found.items()
         ],
     ]
     print("\n".join(lines))
     if args.out:
         (RESULTS / "report_size.md").write_text("\n".join(lines) + "\n")
-        write_json(RESULTS / "report_size.json", {"command": command, "targets": TARGETS, "machine": about, **found})
+        write_json(
+            RESULTS / "report_size.json",
+            {"command": command, "date": today, "targets": TARGETS, "machine": about, **found},
+        )
     over = [name for name, m in found.items() for key, limit in TARGETS.items() if getattr(m, key) > limit]
     if over:
         sys.exit(f"above a target: {', '.join(dict.fromkeys(over))}")
