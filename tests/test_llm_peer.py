@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 from conftest import ROOT
 
+from mtr_env.adapters.endpoint import play
 from mtr_env.env import MTREnv
 from mtr_env.llm import ChatClient, ModelError, Spent
 from mtr_env.llm.loop import run
@@ -168,3 +169,14 @@ def test_the_peer_refuses_a_model_that_it_does_not_have(peer: Peer) -> None:
         run(ChatClient("another", base_url=peer.url, retries=0).complete(question()))
     with pytest.raises(ModelError, match="base_url, which mostly ends in /v1"):
         run(ChatClient(peer.model, base_url=peer.url.removesuffix("/v1"), retries=0).complete(question()))
+
+
+def test_episodes_are_played_by_the_peer_in_text_and_with_native_tools(peer: Peer) -> None:
+    game = make_game("MTR-Synthetic-v0", split="test", limit=1, grammar="hermes-compact", max_steps=2)
+    for mode in ("text", "native"):
+        trace = play(
+            game, model=peer.model, base_url=peer.url, mode=mode, max_output_tokens=24, timeout=120.0, retries=0
+        )
+        assert trace.stop_reason in ("answer", "max_steps"), "a model that knows nothing plays badly, and to the end"
+        assert trace.steps and all(step.action for step in trace.steps)
+        assert all(fault.blame == "policy" for fault in trace.faults)
