@@ -93,6 +93,7 @@ def play(questions: Questions, policy: str, args: Args, command: str) -> Row:
                 plays,
                 folder,
                 policy_name=name,
+                command=shlex.split(command),
                 seed=args.seed,
                 concurrency=args.concurrency,
                 on_episode=lambda done, total, trace: progress(done, total, f"{questions.env_id} {name}"),
@@ -106,7 +107,7 @@ def play(questions: Questions, policy: str, args: Args, command: str) -> Row:
 def row(summary: Summary, questions: Questions, policy: str, seed: int, command: str, info: RunInfo | None) -> Row:
     """What a table says of a run; ``info`` says when and where it was played."""
     s = summary
-    date, machine = _played(info)
+    command, date, machine = _played(info, command)
     return Row(
         env_id=questions.env_id,
         questions_from=questions.label,
@@ -131,14 +132,19 @@ def row(summary: Summary, questions: Questions, policy: str, seed: int, command:
     )
 
 
-def _played(info: RunInfo | None) -> tuple[str, dict[str, Any]]:
-    """Day and machine of the last start of a run; a folder of an older version does not say."""
+def _played(info: RunInfo | None, command: str) -> tuple[str, str, dict[str, Any]]:
+    """Command, day and machine of the last start of a run; a folder of an older version does not say, and ``command``
+    stands for its own."""
     if info is None or not info.starts:
-        return "date unknown", {}
+        return command, "date unknown", {}
     start = info.starts[-1]
     where = start.machine
     machine = {"cores": where.processors, "system": where.system, "python": where.python, "mtr-env": start.version}
-    return start.date[:10], machine | ({} if where.accelerator is None else {"accelerator": where.accelerator})
+    return (
+        shlex.join(start.command) or command,
+        start.date[:10],
+        machine | ({} if where.accelerator is None else {"accelerator": where.accelerator}),
+    )
 
 
 def read(path: Path) -> list[Row]:

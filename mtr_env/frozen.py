@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import msgspec
@@ -73,10 +73,12 @@ class FrozenWorld:
 
 
 class FrozenToolMaker:
-    """The toolsets of a world folder; ``name`` is that of the ToolMaker that wrote them."""
+    """The toolsets of a world folder; ``name`` is that of the ToolMaker that wrote them. With ``grounded`` they lack
+    the tools that only a model can play, which a model has written and to which the evidence has no answer."""
 
-    def __init__(self, folder: WorldFolder) -> None:
+    def __init__(self, folder: WorldFolder, *, grounded: bool = False) -> None:
         self.folder = folder
+        self.grounded = grounded
         self.name = folder.manifest.tool_maker
         self._decode = msgspec.json.Decoder(Toolset).decode
 
@@ -86,13 +88,16 @@ class FrozenToolMaker:
         line = self.folder.toolsets.get(question.id)
         if line is None:
             raise unknown_question(question.id, tuple(self.folder.toolsets))
-        return self.folder.read(TOOLSETS, line, self._decode)
+        toolset = self.folder.read(TOOLSETS, line, self._decode)
+        if self.grounded and not all(tool.binding for tool in toolset.tools):
+            return replace(toolset, tools=tuple([tool for tool in toolset.tools if tool.binding]))
+        return toolset
 
     def __deepcopy__(self, memo: object) -> FrozenToolMaker:
         return self
 
-    def __reduce__(self) -> tuple[type[FrozenToolMaker], tuple[WorldFolder]]:
-        return FrozenToolMaker, (self.folder,)
+    def __reduce__(self) -> tuple[partial[FrozenToolMaker], tuple[WorldFolder]]:
+        return partial(FrozenToolMaker, grounded=self.grounded), (self.folder,)
 
 
 class FrozenResponses:
@@ -133,15 +138,14 @@ class FrozenResponses:
 
 
 def frozen_actor(folder: WorldFolder) -> ToolActor:
-    """Who answers in a frozen world: its recorded responses in strict replay, or the grounded ToolActor, for which a
-    call of a tool that only a model can play is an outage."""
+    """Who answers in a frozen world: its recorded responses in strict replay, or the grounded ToolActor."""
     manifest = folder.manifest
     if manifest.recorded:
         from mtr_env.toolactors.cassette import CassetteToolActor, RecordedActor  # loads asyncio and sqlite3
 
         inner = RecordedActor(manifest.tool_actor, manifest.uses_history)
         return CassetteToolActor(inner, FrozenResponses(folder), "replay", frozen=True)
-    actor = grounded_actor(folder.path) if CORPUS in manifest.files else GroundedToolActor(strict=False)
+    actor = grounded_actor(folder.path) if CORPUS in manifest.files else GroundedToolActor()
     if actor.name != manifest.tool_actor:
         raise DatasetError(f"{folder.path / CORPUS} is not as it was built. {MEND}")
     return actor
@@ -149,4 +153,4 @@ def frozen_actor(folder: WorldFolder) -> ToolActor:
 
 def grounded_actor(folder: Path) -> GroundedToolActor:
     """The grounded ToolActor that searches the corpus of a folder."""
-    return GroundedToolActor(Corpus.read(folder / CORPUS), strict=False)
+    return GroundedToolActor(Corpus.read(folder / CORPUS))

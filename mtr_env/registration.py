@@ -160,9 +160,10 @@ def _frozen_game(env_id: str, given: Mapping[str, Any]) -> Game:
     if folder.manifest.env_id != env_id:
         raise DatasetError(f"{folder.path} is a world of {folder.manifest.env_id}, not of {env_id}.")
     actor = options.tool_actor or frozen_actor(folder)
+    maker = FrozenToolMaker(folder, grounded=options.tool_actor is None and not folder.manifest.recorded)
     if isinstance(options, SyntheticOptions):
         actor = _noisy(actor, options)
-    return _game(env_id, FrozenWorld(folder, options.limit), actor, FrozenToolMaker(folder), options)
+    return _game(env_id, FrozenWorld(folder, options.limit), actor, maker, options)
 
 
 def _noisy(actor: ToolActor, options: SyntheticOptions) -> ToolActor:

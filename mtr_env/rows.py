@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from mtr_env import draw
 from mtr_env.episode import Game, Stage
@@ -44,13 +45,17 @@ def lasting_seed(seed: int, question_id: str) -> int:
 
 
 def refuse_schedule(game: Game) -> Game:
-    """The game, for adapters where each question keeps its seed (:func:`lasting_seed`). Raises ``ValueError`` for tools
-    with a :class:`~mtr_env.toolactors.noise.NoiseSchedule`, which goes by seeds that rise: it would never move."""
-    if isinstance(getattr(game.tool_actor, "noise", None), NoiseSchedule):
-        raise ValueError(
-            "A NoiseSchedule follows seeds that rise with the training, but here each question keeps its seed: train "
-            "through make_rollout_func (mtr_env.adapters.trl), or give noise that stays the same."
-        )
+    """The game, for adapters where a question keeps its seed (:func:`lasting_seed`), or all have one. Raises
+    ``ValueError`` for tools with a :class:`~mtr_env.toolactors.noise.NoiseSchedule`, which goes by seeds that rise: it
+    would never move."""
+    actor: Any = game.tool_actor
+    while actor is not None:
+        if isinstance(getattr(actor, "noise", None), NoiseSchedule):
+            raise ValueError(
+                "A NoiseSchedule follows seeds that rise with the training, but here a question keeps its seed: train "
+                "through make_rollout_func (mtr_env.adapters.trl) or verl, or give noise that stays the same."
+            )
+        actor = getattr(actor, "inner", None)
     return game
 
 

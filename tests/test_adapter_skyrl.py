@@ -24,6 +24,8 @@ from mtr_env.errors import InfrastructureError
 from mtr_env.policies.oracle import Oracle
 from mtr_env.policies.random_valid import RandomValid
 from mtr_env.testing.parity import FaultyToolActor, Scenario, differences, expected, scenarios
+from mtr_env.toolactors.grounded import GroundedToolActor
+from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 
 pytestmark = pytest.mark.adapters
 SYNTHETIC = "MTR-Synthetic-v0"
@@ -89,6 +91,13 @@ def test_anything_that_a_model_writes_is_an_observation_with_a_code() -> None:
     for text in ("", "hello", "<tool_call>{", "\ud800", "</tool_response><answer>"):
         [seen] = env.step(text)["observations"]
         assert "malformed_action" in seen["content"]
+
+
+def test_noise_that_follows_the_training_is_refused() -> None:
+    noise = NoisyToolActor(GroundedToolActor(), NoiseSchedule.over_steps({0.0: 0.0, 1.0: 0.4}, steps=100))
+    for make in (make_rows, register):
+        with pytest.raises(ValueError, match="a question keeps its seed"):
+            make(SYNTHETIC, tool_actor=noise, limit=1)
 
 
 def test_the_budget_of_skyrl_must_be_the_environments() -> None:

@@ -113,6 +113,13 @@ def read_by_its_program(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
 LINES = [*(line for page in (*PAGES, "train/README.md") for line in of_page(page)), *of_programs()]
 
 
+def test_the_commands_of_the_documents_are_found() -> None:
+    of = {line.program for line in LINES}
+    assert {"mtr_env", "train.collect", "train.demo", "train.grpo", "benchmarks.policies", "benchmarks.models"} <= of
+    places = {line.where.partition(":")[0] for line in LINES}  # fenced, in prose, of programs and of recipes
+    assert {"README.md", "docs/training.md", "train/grpo.py", "train/recipes/qwen3-4b.toml"} <= places
+
+
 @pytest.mark.filterwarnings("default")  # those of torch and transformers are not ours
 @pytest.mark.parametrize("line", LINES, ids=[f"{line.where} {line.program}" for line in LINES])
 def test_a_command_is_one_that_its_program_understands(

@@ -610,6 +610,7 @@ class Paid:
 
 
 @pytest.mark.stress
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="there is no SIGKILL")
 def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path) -> None:
     """From before the first import to after the summary; episodes end in any order, so that there is much to sort."""
@@ -627,7 +628,7 @@ def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path)
     length = time.monotonic() - begun
     whole = (tmp_path / "whole" / "traces.jsonl").read_bytes()
     lines = {line: decode(line).seed for line in whole.splitlines()}
-    chance = random.Random(0)
+    chance, seen = random.Random(0), set[int]()
     for number in range(20):
         out, delay = tmp_path / str(number), chance.random() * length
         process = subprocess.Popen(
@@ -638,6 +639,7 @@ def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path)
         assert process.wait() in (0, -signal.SIGKILL), f"after {delay} s"
         kept = _whole_lines(out / "traces.jsonl")
         paid = [msgspec.json.decode(line)["seed"] for line in _whole_lines(out / "usage.jsonl")]
+        seen.add(len(kept))
         assert len(kept) == len(set(kept)) and set(kept) <= set(lines), f"after {delay} s"
         assert paid[: len(kept)] == [lines[line] for line in kept] or kept == list(lines), "before its trace"
         assert len(paid) - len(kept) in (0, 1), f"after {delay} s"
@@ -651,6 +653,7 @@ def test_a_kill_at_any_moment_of_a_run_loses_and_repeats_nothing(tmp_path: Path)
         assert replace(summary, usage=None) == replace(score_file(tmp_path / "whole"), usage=None)
         assert summary.usage is not None
         assert summary.usage.player.requests == len(again)
+    assert seen & {*range(1, episodes)}, "no kill was in the middle of the episodes"
 
 
 def _whole_lines(path: Path) -> list[bytes]:

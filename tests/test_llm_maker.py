@@ -173,11 +173,11 @@ UNSOUND = {
     "nested parameters": (reply({**FREE, "parameters": NESTED, "entities": []}), "keep parameters flat"),
     "an array of anything": (
         reply({**FREE, "parameters": {"type": "object", "properties": {"film": {"type": "array"}}}, "entities": []}),
-        "parameter film: keep parameters flat and plain; openai cannot take this (an array says what its items are)",
+        "keep parameters flat and plain; get_film_reviews, parameter film: openai: an array says what its items are",
     ),
     "an argument beyond ASCII": (
         reply({**FREE, "parameters": {"type": "object", "properties": {"ö": {"type": "string"}}}, "entities": []}),
-        "parameter ö: keep parameters flat and plain; anthropic cannot take this",
+        "keep parameters flat and plain; get_film_reviews, parameter ö: anthropic: ",
     ),
     "too many": (reply(*[{**FREE, "name": f"tool_{i}"} for i in range(9)]), "at most 8 tools, found 9"),
     "too large": (reply({**FREE, "description": "x" * MAX_TOOLSET_CHARS}), "characters, more than"),

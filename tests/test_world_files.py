@@ -32,6 +32,7 @@ from mtr_env.frozen import FrozenResponses, FrozenToolMaker, FrozenWorld
 from mtr_env.policies import make_policy
 from mtr_env.question import Question, View
 from mtr_env.registration import make_game
+from mtr_env.reward import score
 from mtr_env.rollout import play
 from mtr_env.tool import Toolset, ToolSpec
 from mtr_env.toolactors.base import CallKey, History, ToolRequest
@@ -530,20 +531,19 @@ class WithAFreeTool(TemplateToolMaker):
         return Toolset((*super().make(question, key).tools, free))
 
 
-def test_a_tool_that_only_a_model_can_play_is_an_outage_where_a_world_has_no_model(tmp_path: Path) -> None:
+def test_where_no_model_plays_a_frozen_world_lacks_the_tools_that_only_a_model_can_play(tmp_path: Path) -> None:
     build(HOTPOT, tmp_path / "world", tool_maker=WithAFreeTool(), limit=2)
-    env = MTREnv(make_game(HOTPOT, world=tmp_path / "world"))
-    env.reset(seed=0)
+    verify(tmp_path / "world")
+    game = make_game(HOTPOT, world=tmp_path / "world")
+    env = MTREnv(pickle.loads(pickle.dumps(game)))
+    _, info = env.reset(seed=0)
+    assert "get_reviews" not in [tool["function"]["name"] for tool in info["tools"]]
     call = '<tool_call>{"name": "get_reviews", "arguments": {}}</tool_call>'
-    _, reward, terminated, truncated, info = env.step(call)
-    assert (reward, terminated, truncated, info["reward_parts"]) == (0.0, False, True, None)
-    assert "'get_reviews' is a tool that only a model can play: give a tool_actor=" in info["unscored"]
-    assert play(env, make_policy("oracle"), seed=0).answer is not None  # what needs no model goes on as ever
-    pickle.loads(pickle.dumps(env.game.tool_actor))
-    own = MTREnv(make_game(HOTPOT, tool_maker=WithAFreeTool(), limit=2))
-    own.reset(seed=0)
-    with pytest.raises(ToolsetError, match="cannot answer 'get_reviews'"):
-        own.step(call)  # whoever gives a ToolMaker hears of it at once
+    assert env.step(call)[2:4] == (False, False), "a policy cannot get out of its score by calling it"
+    assert [fault.kind for fault in play(env, lambda messages, tools: call, seed=0).faults] == ["unknown_tool"] * 8
+    assert score(play(env, make_policy("oracle"), seed=0)).total == 1.0
+    own = MTREnv(make_game(HOTPOT, world=tmp_path / "world", tool_actor=Model()))
+    assert "get_reviews" in [tool["function"]["name"] for tool in own.reset(seed=0)[1]["tools"]]
 
 
 def test_a_recorded_world_is_replayed_from_its_responses_alone(worlds: Path, tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ from mtr_env.policies.oracle import Oracle
 from mtr_env.reward import Reward, score
 from mtr_env.reward_log import episode_log
 from mtr_env.rollout import aplay
+from mtr_env.rows import refuse_schedule
 from mtr_env.session import SYSTEM, ToolSession, stopped
 from mtr_env.tool import Toolset
 from mtr_env.trace import StopReason, Trace, decode, encode
@@ -215,7 +216,7 @@ class MTRTaskset(vf.Taskset[MTRTask, MTRConfig]):
 
 def _game(env_id: str, options: dict[str, Any]) -> Game:
     key = env_id, msgspec.json.encode(options, order="sorted")
-    return _games.get(key, lambda _: named_game(env_id, options))
+    return _games.get(key, lambda _: refuse_schedule(named_game(env_id, options)))
 
 
 def _check_harness(config: vf.HarnessConfig | None) -> None:

@@ -7,10 +7,9 @@ would. Messages never repeat an argument: what a policy guessed does not come ba
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any
 
-from mtr_env.errors import InfrastructureError, ToolsetError
+from mtr_env.errors import ToolsetError
 from mtr_env.memo import IdentityCache, Memo
 from mtr_env.provenance import sourced_strings
 from mtr_env.question import View
@@ -31,14 +30,12 @@ class GroundedToolActor:
 
     It knows the tools whose ``binding`` is one of ``search``, ``open_page``, ``find_in_page``, ``relation:<name>``,
     ``inverse:<name>``, ``compute:calculate`` and ``compute:compare_dates`` (those of ``TemplateToolMaker``), and reads
-    their arguments by position in the schema. Any other tool raises ``ToolsetError``; unless ``strict``, a call of one
-    without a binding, which only a model can play, is an outage. With a ``corpus``, pages come from there instead of
-    the question's own paragraphs. ``questions`` is how many questions' indexes are kept.
+    their arguments by position in the schema. Any other tool raises ``ToolsetError``. With a ``corpus``, pages come
+    from there instead of the question's own paragraphs. ``questions`` is how many questions' indexes are kept.
     """
 
-    def __init__(self, corpus: Corpus | None = None, questions: int = 512, *, strict: bool = True) -> None:
+    def __init__(self, corpus: Corpus | None = None, questions: int = 512) -> None:
         self.name = "grounded"
-        self.strict = strict
         if corpus is not None:
             self.name += f"(corpus={corpus.name}, {len(corpus)} documents, {corpus.fingerprint})"
         self.corpus = corpus
@@ -47,8 +44,8 @@ class GroundedToolActor:
     def __deepcopy__(self, memo: object) -> GroundedToolActor:
         return self
 
-    def __reduce__(self) -> tuple[partial[GroundedToolActor], tuple[Corpus | None]]:
-        return partial(GroundedToolActor, strict=self.strict), (self.corpus,)  # what was remembered is remembered again
+    def __reduce__(self) -> tuple[type[GroundedToolActor], tuple[Corpus | None]]:
+        return GroundedToolActor, (self.corpus,)  # what was remembered is remembered again
 
     def respond(self, call: Call, spec: ToolSpec, view: View, history: History, key: CallKey) -> Response:
         """See :class:`~mtr_env.toolactors.base.ToolActor`."""
@@ -61,10 +58,6 @@ class GroundedToolActor:
             if operation == "compute":
                 return _compute(detail, arguments, view, history)
             handler = _HANDLERS.get(operation)
-            if handler is None and not operation and not self.strict:
-                raise InfrastructureError(
-                    f"{spec.name!r} is a tool that only a model can play: give a tool_actor= (--tool-actor llm)."
-                )
             if handler is None:
                 raise ToolsetError(
                     f"GroundedToolActor cannot answer {spec.name!r} (binding {spec.binding!r}); it knows tools made by "

@@ -25,8 +25,8 @@ from mtr_env.tool import Schema, Toolset, ToolSpec
 from mtr_env.toolmakers import specs
 from mtr_env.toolmakers.classify import AnswerType, Family
 
-PROMPT_VERSION = "1"
-"""Raised with every change to what the prompt says; stands in the maker's name."""
+PROMPT_VERSION = "2"
+"""Raised with every change to what the prompt says or what is accepted; stands in the maker's name."""
 
 UTILITIES = {
     tool.name: tool
@@ -50,7 +50,8 @@ Proceed in this order and reply with one JSON object:
    - "relation": the one of <relations> that it looks up, or null; with "inverse": true it goes from the object to the \
 subjects (list_films_by_director). A tool with a relation gets its arguments and fields by itself;
    - for a tool without a relation: "parameters", a JSON Schema of type object with flat properties (strings, numbers, \
-booleans, enums, arrays of these), each with a description, and "required"; "returns", an object from each field of \
+booleans, enums, arrays that say their items), whose names are ASCII letters, digits and _, each with a description, \
+and "required"; "returns", an object from each field of \
 the response to its JSON Schema (nested where it helps; not status, message or candidates, which every response has); \
 "entities", the parameters whose whole value is a name.
 
@@ -165,14 +166,18 @@ def read(value: Any, question: Question, key: str, max_tools: int) -> Draft:
     if any(leaks(tool, question.text, question.golds) for tool in toolset.tools):
         return Draft(None, LEAK)
     if not problems:
-        found = lint({question.id: toolset}, TAKEN_BY).findings
-        problems = [
-            f"{finding.tool}{finding.where and ', parameter ' + finding.where}: keep parameters flat and plain; "
-            f"{finding.framework} cannot take this ({finding.message})"
-            for finding in found
-            if finding.effect in LOST
-        ]
+        problems = _not_taken(toolset)
     return Draft(None, "; ".join(problems)) if problems else Draft(toolset, "")
+
+
+def _not_taken(toolset: Toolset) -> list[str]:
+    """What a framework cannot use, the first finding of each place."""
+    found: dict[tuple[str, str], str] = {}
+    for finding in lint({"": toolset}, TAKEN_BY).findings:
+        if finding.effect in LOST:
+            place = f"{finding.tool}, parameter {finding.where}" if finding.where else finding.tool
+            found.setdefault((finding.tool, finding.where), f"{place}: {finding.framework}: {finding.message}")
+    return ["keep parameters flat and plain", *found.values()] if found else []
 
 
 def _tools(reply: _Reply, question: Question, max_tools: int) -> list[ToolSpec]:
