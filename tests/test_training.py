@@ -322,7 +322,7 @@ def test_cutting_the_padding_leaves_the_step_as_it_was(
         (["--accumulate", "3"], "--accumulate 3 does not divide the 32 rollouts"),
         (["--accumulate", "0"], "--accumulate must be at least 1"),
         (["--groups", "0"], "--groups must be at least 1"),
-        (["--eval-every", "0", "--groups", "8"], "A step takes 8 different questions .--groups 8 on 1 processes.; there are 4"),
+        (["--eval-every", "0", "--groups", "8"], "A step takes 8 different questions .*; there are 4"),
         (["--vllm", "yes"], "--vllm is colocate or server, found 'yes'"),
         (["--eval-every", "5"], "Say the held-out questions"),
         (["--eval-every", "0", "--env-id", "MTR-Nothing-v0"], "MTR-Nothing-v0"),
