@@ -398,7 +398,10 @@ def test_without_the_datasets_library_the_folder_is_left_out_and_said(
 ) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     collect.main([*SYNTHETIC, "--teacher", "oracle", "--out", str(tmp_path)])
-    assert "The folder `dataset` is left out: it takes pip install 'mtr-env[data]'" in capsys.readouterr().err
+    assert (
+        "The folder `dataset` is left out: it takes pip install -c constraints.txt -e '.[data]'"
+        in capsys.readouterr().err
+    )
     assert not (tmp_path / "dataset").exists()
     assert len(rows_of(tmp_path)) == 30
     collect.main([*SYNTHETIC, "--teacher", "oracle", "--no-dataset", "--out", str(tmp_path)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import json
 import os
 import shutil
@@ -86,6 +87,8 @@ def test_a_collection_keeps_good_traces_once_and_goes_on_where_it_stopped(tmp_pa
     traces_file.write_bytes(traces_file.read_bytes()[:-1000])
     collect.main(arguments)
     assert (tmp_path / "sft.jsonl").read_bytes() == first
+    with pytest.raises(SystemExit, match=r"holds another run.*Give another --out"):
+        collect.main([*arguments[:-1], "neutral"])
     doubled = [trace for trace in traces(1.0, 5) for _ in range(2)]
     assert len(list(filters.kept(iter(doubled), 0.0))) == 5
     assert list(filters.kept(iter(doubled), 1.0)) == []
@@ -235,6 +238,14 @@ def test_a_world_folder_takes_the_place_of_a_recipes_split_and_brings_its_tools(
     assert len(game.world.ids) == 2
     assert game.setup.world.split == "train"
     assert game.setup.tool_maker == manifest.tool_maker
+    (tmp_path / "small.toml").write_text(
+        '[grpo]\nsplit = "train"\nfamilies = "bridge"\nworld_seed = 3\nquestions = 2\n'
+    )
+    args = options.parse(grpo.Args, "grpo", "", ["--recipe", "small", "--world", str(tmp_path / "world")])
+    assert args.game(2).world.info.fingerprint == game.world.info.fingerprint  # instead of the recipe's questions
+    args = options.parse(grpo.Args, "grpo", "", ["--world", str(tmp_path / "world"), "--split", "train"])
+    with pytest.raises(SystemExit, match="give either world= or split=, not both"):
+        args.game(2)
     argv = ["--split", "train", "--families", "bridge", "--world-seed", "3", "--eval-world", str(tmp_path / "world")]
     args = options.parse(grpo.Args, "grpo", "", argv)
     assert args.held_out(args).game(2).world.info.fingerprint == game.world.info.fingerprint
@@ -385,6 +396,21 @@ def test_what_was_made_from_another_result_is_made_again(tmp_path: Path) -> None
     os.utime(tmp_path / "a/result", (time.time() + 9,) * 2)
     stages.run(second)
     assert [stage for stage, _ in stages.started] == ["a", "b", "b"]
+
+
+def test_without_the_extra_a_program_says_what_to_install_before_anything_is_played(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr(options.importlib.util, "find_spec", lambda name: None if name == "trl" else found(name))
+    for program in ("demo", "measure", "grpo"):
+        module = importlib.import_module(f"train.{program}")
+        with pytest.raises(SystemExit, match=r"needs .*trl: pip install -c constraints.txt -e '\.\[train\]'"):
+            module.main(
+                ["--out", str(tmp_path / "out"), *([] if program == "demo" else ["--split", "train"])]
+                + (["--eval-every", "0"] if program == "grpo" else [])
+            )
+    assert not (tmp_path / "out").exists()
 
 
 def test_make_writes_the_seconds_of_the_set_up_and_the_demonstration_counts_them(

@@ -41,8 +41,9 @@ from mtr_env.cli.progress import Progress
 from mtr_env.cli.tables import spent
 from mtr_env.encoding import Encoder
 from mtr_env.episode import Game
-from mtr_env.errors import MTRError
+from mtr_env.errors import DatasetError, MTRError
 from mtr_env.evaluate import read_traces, run, write_json
+from mtr_env.extras import install
 from mtr_env.grammar import get_grammar
 from mtr_env.llm import ChatClient
 from mtr_env.llm.endpoint import without_credentials
@@ -216,7 +217,7 @@ def dataset_class() -> Any:
     try:
         from datasets import Dataset
     except ImportError:
-        print("The folder `dataset` is left out: it takes pip install 'mtr-env[data]'.", file=sys.stderr)
+        print(f"The folder `dataset` is left out: it takes {install('data')}.", file=sys.stderr)
         return None
     return Dataset
 
@@ -240,18 +241,19 @@ def collect(args: Args, command: list[str]) -> Counter[str]:
             ]
             progress(done, total, ", ".join([f"{right} right", *costs]))
 
-        run(
-            game,
-            teacher,
-            args.out,
-            policy_name=policy_name(args, teacher),
-            episodes=min(args.episodes, len(game.world.ids)) * args.samples,
-            seed=args.seed,
-            concurrency=args.concurrency,
-            tool_spent=tools.spent,
-            command=command,
-            on_episode=on_episode,
-        )
+        with said_plainly(DatasetError):  # the folder holds another collection
+            run(
+                game,
+                teacher,
+                args.out,
+                policy_name=policy_name(args, teacher),
+                episodes=min(args.episodes, len(game.world.ids)) * args.samples,
+                seed=args.seed,
+                concurrency=args.concurrency,
+                tool_spent=tools.spent,
+                command=command,
+                on_episode=on_episode,
+            )
     counts = write_rows(args)
     command = [without_credentials(word) for word in command]
     settings = {name: _setting(value) for name, value in dataclasses.asdict(args).items()}

@@ -34,7 +34,7 @@ from mtr_env.policies import make_policy
 from mtr_env.rollout import play
 from mtr_env.transcript import transcript
 from train import collect, grpo, measure, sft
-from train.options import option, parse, recipe_file
+from train.options import check_extra, option, parse, recipe_file
 
 MODELS = {"base": None, "sft": "sft", "sft_control": "control", "grpo": "grpo"}
 """The rows that a model plays, each with the stage that made it; the base comes with the repository."""
@@ -275,6 +275,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
     began = time.perf_counter()
+    check_extra("demo")
     for program, kind in (("collect", collect.Args), ("sft", sft.Args), ("grpo", grpo.Args)):
         parse(kind, program, "", ["--recipe", args.recipe])  # refuses what it cannot read, before anything is made
     game = parse(measure.Args, "measure", "", ["--recipe", args.recipe]).game(args.episodes)

@@ -29,7 +29,16 @@ from mtr_env.reward import score
 from mtr_env.toolactors.noise import NoiseSchedule, NoisyToolActor
 from train.measure import play_all, summary_of
 from train.models import adapter, load, save
-from train.options import HeldOutOptions, PlayOptions, TrainerOptions, option, parse, processes, said_plainly
+from train.options import (
+    HeldOutOptions,
+    PlayOptions,
+    TrainerOptions,
+    check_extra,
+    option,
+    parse,
+    processes,
+    said_plainly,
+)
 
 
 @dataclass
@@ -153,6 +162,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "grpo", __doc__.split("\n", 1)[0], argv)
     check(args)
+    check_extra("grpo")
     tools = args.tools(seeded=False)
     game = with_noise(args.game(args.questions, tools, rubric=args.rubric), args)
     import torch

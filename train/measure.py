@@ -20,7 +20,7 @@ from mtr_env.errors import PromptError
 from mtr_env.evaluate import summarize, write_json
 from mtr_env.trace import Trace, encode
 from train.models import load
-from train.options import PlayOptions, option, parse, said_plainly
+from train.options import PlayOptions, check_extra, option, parse, said_plainly
 
 
 @dataclass
@@ -74,6 +74,7 @@ def summary_of(traces: Sequence[Trace]) -> dict[str, Any]:
 
 def run(args: Args) -> dict[str, Any]:
     """Plays and summarizes; writes to ``args.out`` when it is given."""
+    check_extra("measure")
     game = args.game(args.episodes)
     import torch
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import os
 import tomllib
 import types
@@ -14,9 +15,15 @@ from typing import Any, TypeVar, get_args, get_type_hints
 
 from mtr_env.episode import Game
 from mtr_env.errors import MTRError
+from mtr_env.extras import install
 from mtr_env.plugs import ToolOptions, Tools, option
 from mtr_env.registration import SYNTHETIC
 
+OF_A_WORLD = {
+    "world": ("split", "source", "families", "world_seed"),
+    "eval_world": ("eval_split", "eval_source"),
+}
+"""What a folder of `mtr-env world build` takes the place of."""
 RECIPES = Path(__file__).parent / "recipes"
 Options = TypeVar("Options")
 
@@ -47,6 +54,9 @@ def parse(
     given = vars(parser.parse_args(argv))
     recipe = None if "recipe" in fields else given.pop("recipe")
     values = _recipe(recipe, program, fields, hints, parser) if recipe else {}
+    for folder, others in OF_A_WORLD.items():
+        if given.get(folder) is not None:  # on the command line: instead of the recipe's questions
+            values = {name: value for name, value in values.items() if name not in others}
     values |= {name: value for name, value in given.items() if value is not None}
     return kind(**values)
 
@@ -98,6 +108,13 @@ def said_plainly(*kinds: type[Exception]) -> Iterator[None]:
         yield
     except kinds as error:
         raise SystemExit(str(error)) from error
+
+
+def check_extra(program: str) -> None:
+    """Raises ``SystemExit`` with the fix when the packages are missing that programs with a model need."""
+    missing = [name for name in ("torch", "transformers", "trl") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise SystemExit(f"python -m train.{program} needs {', '.join(missing)}: {install('train')}.")
 
 
 def processes() -> int:
@@ -159,7 +176,7 @@ class WorldOptions(ToolOptions):
         unless given); raises ``SystemExit`` when no questions are said."""
         if self.split is None and self.source is None and self.world is None:
             raise SystemExit("Say which questions: --split NAME, --source FILE or --world DIR.")
-        which = {"world": self.world} if self.world is not None else {"split": self.split, "source": self.source}
+        which = {"world": self.world, "split": self.split, "source": self.source}
         families = self.families.split(",") if self.families else None
         options |= {**which, "limit": limit, "families": families, "world_seed": self.world_seed or None}
         given = {name: value for name, value in options.items() if value is not None}

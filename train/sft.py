@@ -29,7 +29,7 @@ from mtr_env.transcript import messages
 from train.filters import kept
 from train.measure import play_all, well_formed
 from train.models import adapter, check_tokenizer, load, save
-from train.options import HeldOutOptions, TrainerOptions, WorldOptions, option, parse, processes
+from train.options import HeldOutOptions, TrainerOptions, WorldOptions, check_extra, option, parse, processes
 
 
 @dataclass
@@ -144,6 +144,7 @@ def main(argv: list[str] | None = None) -> None:
     """Runs the training."""
     args = parse(Args, "sft", __doc__.split("\n", 1)[0], argv)
     check(args)
+    check_extra("sft")
     from datasets import Dataset
     from trl import SFTConfig
 
