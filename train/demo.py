@@ -275,9 +275,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Runs the demonstration; returns what it writes to ``summary.json``."""
     args = parse(Args, "demo", __doc__.split("\n", 1)[0], None if argv is None else list(argv))
     began = time.perf_counter()
-    check_extra("demo")
     for program, kind in (("collect", collect.Args), ("sft", sft.Args), ("grpo", grpo.Args)):
         parse(kind, program, "", ["--recipe", args.recipe])  # refuses what it cannot read, before anything is made
+    check_extra("demo")
     game = parse(measure.Args, "measure", "", ["--recipe", args.recipe]).game(args.episodes)
     args.out.mkdir(parents=True, exist_ok=True)
     remember_settings(args)
