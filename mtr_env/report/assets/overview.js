@@ -172,29 +172,30 @@ function figure(name, value, note) {
 
 function reasons(found) {
   const entries = Object.entries(found);
-  if (!entries.length) return null;
-  return h(
-    "details",
-    null,
-    h("summary", null, "Why unscored"),
-    h(
-      "ul",
-      { class: "plain" },
-      entries.map(([reason, n]) => h("li", null, `${count(n)} × `, said(reason))),
-    ),
+  return folded(
+    "Why unscored",
+    entries.map(([reason, n]) => [`${count(n)} × `, said(reason)]),
   );
 }
 
 function played(starts) {
-  if (!starts.length) return null;
+  return folded(
+    "When and where it was played",
+    starts.map((start) => said(whereAndWhen(start))),
+  );
+}
+
+// A closed list under a title; nothing where it is empty.
+function folded(title, items) {
+  if (!items.length) return null;
   return h(
     "details",
     null,
-    h("summary", null, "When and where it was played"),
+    h("summary", null, title),
     h(
       "ul",
       { class: "plain" },
-      starts.map((start) => h("li", null, said(whereAndWhen(start)))),
+      items.map((item) => h("li", null, item)),
     ),
   );
 }
