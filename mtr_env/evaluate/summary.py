@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from msgspec import Struct
 
@@ -117,6 +117,7 @@ class Summary(Struct, frozen=True):
     :func:`~mtr_env.evaluate.bootstrap.bootstrap_interval`; ``intervals`` are the ones to report. Also those of
     ``calls_per_episode`` and ``tool_productivity``, which have no bounds and so no other interval."""
     part_bootstrap_intervals: dict[str, Interval | None] = {}
+    """The same of the reward's parts."""
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -186,8 +187,19 @@ def summarize(
         stops[trace.stop_reason or "unfinished"] += 1
         setups[trace.setup] = None
     reasons = Counter(row.why for row in rows if row.reward is None)
+    whole = _group(rows)
+    bootstrap_intervals, part_bootstrap_intervals = _bootstrap(rows)
     return Summary(
+        episodes=whole.episodes,
+        scored=whole.scored,
         unscored=reasons.total(),
+        metrics=whole.metrics,
+        reward=whole.reward,
+        parts=whole.parts,
+        intervals=whole.intervals,
+        part_intervals=whole.part_intervals,
+        calls_per_episode=whole.calls_per_episode,
+        tool_productivity=whole.tool_productivity,
         faults=dict(faults.most_common()),
         stop_reasons=dict(stops.most_common()),
         unscored_reasons=dict(reasons.most_common(_REASONS)),
@@ -207,13 +219,18 @@ def summarize(
         seed=min((row.seed for row in rows), default=None),
         version=_common(setup.version for setup in setups),
         alarm=_alarm(len(rows), reasons, unscored_alarm, outages=stops["infrastructure"]),
-        **_measures(rows),
-        **_bootstrap(rows),
+        questions=whole.questions,
+        samples=whole.samples,
+        passes=whole.passes,
+        rates=whole.rates,
+        rate_intervals=whole.rate_intervals,
+        bootstrap_intervals=bootstrap_intervals,
+        part_bootstrap_intervals=part_bootstrap_intervals,
     )
 
 
-def _measures(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of these episodes, what a :class:`Summary` and a :class:`Group` both say, by the names of its fields."""
+def _group(rows: Sequence[Row]) -> Group:
+    """What is said of these episodes; a :class:`Summary` says it of all."""
     scored = _scored(rows)
     columns, parts = _columns(scored), _parts(scored)
     intervals = {name: _interval(scored, values) for name, values in columns.items()}
@@ -221,36 +238,41 @@ def _measures(rows: Sequence[Row]) -> dict[str, Any]:
     calls = sum(row.calls for row in scored)
     played = Counter(row.question_id for row in rows)
     samples = max(played.values(), default=1)
-    return {
-        "episodes": len(rows),
-        "scored": len(scored),
-        "metrics": {name: _mean(columns[name]) for name in Metrics._fields},
-        "reward": _mean(columns["reward"]),
-        "parts": {name: _mean(values) for name, values in parts.items()},
-        "intervals": intervals,
-        "part_intervals": {name: _interval(scored, values) for name, values in parts.items()},
-        "calls_per_episode": calls / len(scored) if scored else None,
-        "tool_productivity": sum(row.metrics.em for row in scored) / calls if calls else None,
-        "questions": len(played),
-        "samples": samples,
-        "passes": _passes(scored, samples),
-        "rates": {name: mean(values) for name, values in rates.items()},
-        "rate_intervals": {name: _interval(rows, values) for name, values in rates.items()},
-    }
+    metrics = {name: _mean(columns[name]) for name in Metrics._fields}
+    return Group(
+        episodes=len(rows),
+        scored=len(scored),
+        em=metrics["em"],
+        reward=_mean(columns["reward"]),
+        em_interval=intervals["em"],
+        reward_interval=intervals["reward"],
+        metrics=metrics,
+        parts={name: _mean(values) for name, values in parts.items()},
+        intervals=intervals,
+        part_intervals={name: _interval(scored, values) for name, values in parts.items()},
+        calls_per_episode=calls / len(scored) if scored else None,
+        tool_productivity=sum(row.metrics.em for row in scored) / calls if calls else None,
+        questions=len(played),
+        samples=samples,
+        passes=_passes(scored, samples),
+        rates={name: mean(values) for name, values in rates.items()},
+        rate_intervals={name: _interval(rows, values) for name, values in rates.items()},
+    )
 
 
-def _bootstrap(rows: Sequence[Row]) -> dict[str, Any]:
-    """The bootstrap intervals of a :class:`Summary`, by the names of its fields; they take too long for each group."""
+def _bootstrap(rows: Sequence[Row]) -> tuple[dict[str, Interval | None], dict[str, Interval | None]]:
+    """The bootstrap intervals of a :class:`Summary`, and those of its parts; they take too long for each group."""
     scored = _scored(rows)
     right = _by_question(scored, [row.metrics.em for row in scored])
     calls = _by_question(scored, [float(row.calls) for row in scored])
-    columns = _columns(scored)
-    columns["calls_per_episode"] = [float(row.calls) for row in scored]
-    found = {name: bootstrap_interval(_by_question(scored, values).values()) for name, values in columns.items()}
+    found = {name: _resampled(scored, values) for name, values in _columns(scored).items()}
+    found["calls_per_episode"] = bootstrap_interval(calls.values())
     found["tool_productivity"] = bootstrap_ratio_interval((sum(right[name]), sum(calls[name])) for name in right)
-    parts = _parts(scored)
-    of_parts = {name: bootstrap_interval(_by_question(scored, values).values()) for name, values in parts.items()}
-    return {"bootstrap_intervals": found, "part_bootstrap_intervals": of_parts}
+    return found, {name: _resampled(scored, values) for name, values in _parts(scored).items()}
+
+
+def _resampled(rows: Sequence[Row], values: Sequence[float | None]) -> Interval | None:
+    return bootstrap_interval(_by_question(rows, values).values())
 
 
 def _scored(rows: Sequence[Row]) -> list[Row]:
@@ -322,12 +344,6 @@ def _groups(rows: Sequence[Row], name: Callable[[Row], str]) -> dict[str, Group]
     for row in rows:
         groups.setdefault(name(row), []).append(row)
     return {name: _group(groups[name]) for name in sorted(groups)}
-
-
-def _group(rows: Sequence[Row]) -> Group:
-    found = _measures(rows)
-    em, intervals = found["metrics"]["em"], found["intervals"]
-    return Group(em=em, em_interval=intervals["em"], reward_interval=intervals["reward"], **found)
 
 
 T = TypeVar("T")
