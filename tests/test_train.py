@@ -323,7 +323,7 @@ SCRIPTS = {
 @pytest.fixture(autouse=True)
 def _results_of_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     for program in ("fails", "lasts", "makes"):
-        monkeypatch.setitem(demo.RESULTS, program, "result")
+        monkeypatch.setitem(demo.WRITTEN_LAST, program, "result")
 
 
 class Scripts(demo.Stages):

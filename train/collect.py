@@ -109,7 +109,8 @@ def make_teacher(args: Args, game: Game) -> AnyPolicy:
             return chat_agent(args, game.grammar, concurrency=args.concurrency, seed=args.seed)
     p_gold = gold_share(args) if args.teacher == "neutral" else 1.0  # the oracle makes no detour
     detours = None if args.detours is None else [name.strip() for name in args.detours.split(",")]
-    check_detours(detours or (), game)
+    if detours is not None:
+        check_detours(detours, game)
     with said_plainly(ValueError):
         return NeutralTeacher(game.grammar, p_gold, args.seed, game.tool_actor, args.thoughts, detours, args.p_later)
 
@@ -121,8 +122,6 @@ def gold_share(args: Args) -> float:
 
 def check_detours(names: Sequence[str], game: Game) -> None:
     """Raises ``SystemExit`` for a name that is no tool of the first questions."""
-    if not names:
-        return
     first = [game.begin(question_id, 0)[1].toolset for question_id in game.world.ids[:50]]
     known = sorted({tool.name for toolset in first for tool in toolset.tools})
     for name in names:

@@ -43,8 +43,10 @@ DECODINGS = {"greedy": 0, "sampled": 1}
 SCRIPTED = {"oracle": "oracle", "random": "random-valid", "first_search": "first-search", "no_tool": "no-tool"}
 """The rows that a policy without a model plays, each with the policy's name."""
 IN_SUMMARY = (*MODELS, "oracle", "random")
-RESULTS = {"collect": "collect.json", "sft": "log.json", "grpo": "log.json", "measure": "summary.json"}
-"""What each program writes last."""
+TRACES = "traces/kept.jsonl"
+"""The traces that SFT reads, in the folder of the demonstration."""
+WRITTEN_LAST = {"collect": "collect.json", "sft": "log.json", "grpo": "log.json", "measure": "summary.json"}
+"""What each program writes when all else is there."""
 SHOWN = ("em", "f1", "reward", "well_formed", "episodes")
 
 
@@ -77,7 +79,7 @@ class Stages:
 
     def complete(self, job: Job) -> bool:
         """Whether its result is there, and no older than what it is made from."""
-        result = self.args.out / job.stage / RESULTS[job.program]
+        result = self.args.out / job.stage / WRITTEN_LAST[job.program]
         return result.exists() and all(
             source.exists() and source.stat().st_mtime <= result.stat().st_mtime for source in job.made_from
         )
@@ -153,10 +155,8 @@ def train_and_measure(args: Args) -> None:
     """Collects (and the base plays meanwhile), fine-tunes, then GRPO beside its control, each on half of the cores for
     the same time; then the trained models play the held-out questions."""
     stages, out = Stages(args), args.out
-    traces = out / "traces/kept.jsonl"
-    collected = out / "traces/collect.json"
     stages.run(Job("traces", "collect"), *measurements(args, ["base"]))
-    stages.run(Job("sft", "sft", ("--traces", str(traces)), (collected,)))
+    stages.run(Job("sft", "sft", ("--traces", str(out / TRACES)), (out / "traces/collect.json",)))
     train_and_control(args, stages)
     stages.run(*measurements(args, [row for row in MODELS if row != "base"]))
 
@@ -167,14 +167,15 @@ def train_and_control(args: Args, stages: Stages) -> None:
     out = args.out
     stop = out / "grpo_is_done"
     rate = parse(grpo.Args, "grpo", "", ["--recipe", args.recipe]).lr
-    model, made_from = ("--model", str(out / "sft")), (out / "sft/log.json",)
-    control = (
-        *("--traces", str(out / "traces/kept.jsonl"), "--eval-questions", "0"),
+    model = ("--model", str(out / "sft"))
+    goes_on = (
+        *("--traces", str(out / TRACES), "--eval-questions", "0"),
         *("--epochs", "100", "--lr", str(rate), "--schedule", "constant", "--stop-file", str(stop)),
     )
+    made_from = (out / "sft/log.json",)
     jobs = (
         Job("grpo", "grpo", model, made_from),
-        Job("control", "sft", (*model, *control), made_from),
+        Job("control", "sft", (*model, *goes_on), made_from),
     )
     if all(map(stages.complete, jobs)):
         return

@@ -54,7 +54,7 @@ def _short(value: float) -> float:
     return round(value, 4)
 
 
-class Height(Struct, frozen=True):
+class BarGroup(Struct, frozen=True):
     """What the charts show of a group; ``Summary`` has all of it."""
 
     episodes: int
@@ -66,7 +66,7 @@ class Bar(Struct, frozen=True):
     """A group of episodes: a family, or a number of hops."""
 
     name: str
-    group: Height
+    group: BarGroup
     interval: Interval | None
     """Of its EM, 95%."""
 
@@ -112,7 +112,7 @@ def _formula(rubric: Rubric) -> dict[str, Any]:
 
 def _bars(groups: Mapping[str, Group]) -> list[Bar]:
     return [
-        Bar(name, Height(group.episodes, group.scored, group.em), group.em_interval) for name, group in groups.items()
+        Bar(name, BarGroup(group.episodes, group.scored, group.em), group.em_interval) for name, group in groups.items()
     ]
 
 
