@@ -139,7 +139,12 @@ def _played(info: RunInfo | None, command: str) -> tuple[str, str, dict[str, Any
         return command, "date unknown", {}
     start = info.starts[-1]
     where = start.machine
-    machine = {"cores": where.processors, "system": where.system, "python": where.python, "mtr-env": start.version}
+    machine = {
+        "cores": where.processors,
+        "system": where.system.partition("-")[0],
+        "python": where.python,
+        "mtr-env": start.version,
+    }
     return (
         shlex.join(start.command) or command,
         start.date[:10],
